@@ -1,0 +1,137 @@
+/*
+ * layout.h
+ *	  What stands where in a verity table's file.
+ *
+ * Data pages are standard PostgreSQL pages without special space.  Each item
+ * is a record:
+ *
+ *	  offset  size
+ *	       0    23   HeapTupleHeader that says zero attributes, t_hoff 24: core's
+ *	                 visibility, row locks and hint bits apply to it unchanged
+ *	      23     1   envelope flags (the byte that heap pads with)
+ *	      24     8   ender: serial of the transaction that ended this version;
+ *	                 meaningful only while xmax is a committed, in-progress or
+ *	                 frozen update (heap_lock_tuple rewrites xmax, not this)
+ *	      32     6   root: TID of this version's root; in a root: the hint, TID
+ *	                 of the newest version (itself at first)
+ *	      38     6   prev: TID of the version before (of the superseded root's
+ *	                 last version in a root); invalid for the first. A
+ *	                 tombstone's is the version that it deletes
+ *	      44     6   skip: TID of an older version of the same root, for
+ *	                 O(log n) walks back; invalid in a root
+ *	      50     1   skip rank: skip jumps over 2^rank - 1 versions
+ *	      51     1   rank of the version that skip points at
+ *	      52         sealed part (chain/record.h), or, with ENVELOPE_TOASTED,
+ *	                 sealed header followed by a varatt_external that points
+ *	                 at ciphertext || tag in the TOAST table
+ *
+ * Everything before the sealed part is the envelope: mutable, not hashed,
+ * checked by verify against the sealed links.
+ *
+ * Block 0 is the meta page; it also maps the first blocks.  Map pages stand
+ * at fixed block numbers (map.h).  Both leave no free space, so that
+ * RelationGetBufferForTuple never chooses them, and begin with a magic behind
+ * the page header.
+ *
+ * PD_PAGE_FULL on a data page says that the map marks it: whoever adds a
+ * record clears both, in one WAL record.
+ */
+#ifndef VERITY_LAYOUT_H
+#define VERITY_LAYOUT_H
+
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "storage/bufpage.h"
+#include "storage/itemptr.h"
+
+#include "chain/record.h"
+
+#define VERITY_HOFF 24
+
+/* envelope flags */
+#define ENVELOPE_ROOT 0x01		/* index entries point at it; root is the hint */
+#define ENVELOPE_TOMBSTONE 0x02 /* reaches no scan, sampling or index build */
+#define ENVELOPE_TOASTED 0x04
+#define ENVELOPE_SAME_KEY 0x08	/* a root with a prev: key columns unchanged */
+#define ENVELOPE_FLAGS_VALID 0x0F
+
+#pragma pack(push, 1)
+typedef struct VerityEnvelope
+{
+	uint8		flags;
+	uint64		ender;
+	ItemPointerData root;
+	ItemPointerData prev;
+	ItemPointerData skip;
+	uint8		skip_rank;
+	uint8		skip_target_rank;
+} VerityEnvelope;
+#pragma pack(pop)
+
+#define ENVELOPE_OFFSET 23
+#define SEALED_OFFSET (ENVELOPE_OFFSET + sizeof(VerityEnvelope))
+
+StaticAssertDecl(SizeofHeapTupleHeader == ENVELOPE_OFFSET, "the envelope follows the heap header");
+StaticAssertDecl(SEALED_OFFSET == 52, "the sealed part has a fixed place");
+
+#define VerityGetEnvelope(htup) ((VerityEnvelope *) ((char *) (htup) + ENVELOPE_OFFSET))
+#define VerityGetSealed(htup) ((uint8 *) (htup) + SEALED_OFFSET)
+
+/* A record of which this much is inline goes to TOAST beyond. */
+#define VERITY_INLINE_MAX \
+	MAXALIGN_DOWN((BLCKSZ - MAXALIGN(SizeOfPageHeaderData + 2 * sizeof(ItemIdData))) / 2)
+
+/* Bytes of a TOASTed record's item for a sealed header of that size. */
+#define VERITY_TOASTED_SIZE(header_size) \
+	(SEALED_OFFSET + (header_size) + sizeof(varatt_external))
+
+/*
+ * The meta page's content, behind the page header.  More digests and index
+ * notes than fit continue on the page that next names (same struct).
+ */
+#define VERITY_META_MAGIC 0x56725479
+#define VERITY_META_VERSION 1
+#define VERITY_META_SCHEMAS 80
+#define VERITY_META_INDEXES 100
+#define VERITY_META_MAP_BYTES 1024	/* 2 bits a block: the first 4096 blocks */
+
+typedef struct VerityMetaSchema
+{
+	uint32		version;
+	hash256		digest;
+} VerityMetaSchema;
+
+typedef struct VerityMetaIndex
+{
+	Oid			relfilenode;	/* an index's storage */
+	uint32		unused;
+	uint64		valid_from;		/* as-of positions from here on may use it */
+} VerityMetaIndex;
+
+typedef struct VerityMetaPage
+{
+	uint32		magic;
+	uint16		version;
+	uint16		flags;			/* VERITY_META_JOURNALLED */
+	uint8		ledger[LEDGER_ID_SIZE];
+	uint32		ledger_number;	/* slot in verity.journal_heads; 0: none */
+	uint32		schema_version; /* current; 0: none yet */
+	uint64		key_id;			/* seals new records; 0: none yet */
+	uint8		journal_id[16]; /* journal that the ledger id and key belong to */
+	BlockNumber next;			/* continuation, or InvalidBlockNumber */
+	uint16		schema_count;
+	uint16		index_count;
+	VerityMetaSchema schemas[VERITY_META_SCHEMAS];
+	VerityMetaIndex indexes[VERITY_META_INDEXES];
+	uint8		map[VERITY_META_MAP_BYTES];
+} VerityMetaPage;
+
+#define VERITY_META_JOURNALLED 0x0001
+
+StaticAssertDecl(sizeof(VerityMetaPage) <= BLCKSZ - MAXALIGN(SizeOfPageHeaderData),
+				 "the meta page's content fits one page");
+
+#define VerityPageGetMeta(page) ((VerityMetaPage *) PageGetContents(page))
+
+#endif							/* VERITY_LAYOUT_H */

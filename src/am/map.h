@@ -1,0 +1,72 @@
+/*
+ * map.h
+ *	  The map of pages without current records.
+ *
+ * Two bits a block: VERITY_MAP_NO_CURRENT (every version on the page was ended
+ * before OldestXmin, or is a tombstone or aborted) and VERITY_MAP_ALL_FROZEN.
+ * The first VERITY_MAP_META_BLOCKS blocks are mapped in the meta page; then
+ * each map page maps VERITY_MAP_SPAN blocks, itself the first of them:
+ * VERITY_MAP_META_BLOCKS + k * VERITY_MAP_SPAN.
+ *
+ * A bit is a promise only for plain MVCC scans of current data.  It is set by
+ * vacuum, with the horizon in the WAL record, and cleared under the page lock
+ * in the record of the insert that needs it; PD_PAGE_FULL on the data page
+ * mirrors "some bit is set", so that an insert need not look.
+ * An all-zero map page says "scan everything".
+ */
+#ifndef VERITY_MAP_H
+#define VERITY_MAP_H
+
+#include "am/layout.h"
+#include "storage/buf.h"
+#include "utils/rel.h"
+
+#define VERITY_MAP_NO_CURRENT 0x01
+#define VERITY_MAP_ALL_FROZEN 0x02
+#define VERITY_MAP_BITS 0x03
+
+#define VERITY_MAP_META_BLOCKS (VERITY_META_MAP_BYTES * 4)
+#define VERITY_MAP_PAGE_BYTES 8000
+#define VERITY_MAP_SPAN (VERITY_MAP_PAGE_BYTES * 4)
+#define VERITY_MAP_MAGIC 0x5672544D
+
+typedef struct VerityMapPage
+{
+	uint32		magic;
+	uint32		version;
+	uint8		bits[VERITY_MAP_PAGE_BYTES];
+} VerityMapPage;
+
+#define VerityPageGetMap(page) ((VerityMapPage *) PageGetContents(page))
+
+/* Is this the number of a meta or map page, which holds no records? */
+static inline bool
+verity_block_is_special(BlockNumber blkno)
+{
+	return blkno == 0 ||
+		(blkno >= VERITY_MAP_META_BLOCKS &&
+		 (blkno - VERITY_MAP_META_BLOCKS) % VERITY_MAP_SPAN == 0);
+}
+
+/* The block that maps blkno. */
+static inline BlockNumber
+verity_map_block(BlockNumber blkno)
+{
+	if (blkno < VERITY_MAP_META_BLOCKS)
+		return 0;
+	return blkno - (blkno - VERITY_MAP_META_BLOCKS) % VERITY_MAP_SPAN;
+}
+
+/* The byte that holds blkno's bits in its map page, and their shift. */
+extern uint8 *verity_map_byte(Page mappage, BlockNumber blkno, int *shift);
+
+/* Initialise an empty page at a map page's number (WAL is the caller's). */
+extern void verity_map_init_page(Page page);
+
+/*
+ * Bits of blkno.  *mapbuf is a pinned map page kept between calls, or
+ * InvalidBuffer; the caller releases it.
+ */
+extern uint8 verity_map_get(Relation rel, BlockNumber blkno, Buffer *mapbuf);
+
+#endif							/* VERITY_MAP_H */

@@ -1,0 +1,68 @@
+/*
+ * rel.h
+ *	  What a backend knows of a verity table, and its meta page.
+ */
+#ifndef VERITY_REL_H
+#define VERITY_REL_H
+
+#include "am/layout.h"
+#include "utils/rel.h"
+
+/*
+ * Cached for each verity table that this backend touched.  The pointer stays
+ * good for the backend's life (slots keep it); the fields are refreshed by
+ * verity_rel after a relcache invalidation or a change of storage.
+ */
+typedef struct VerityRel
+{
+	Oid			relid;			/* hash key */
+	bool		valid;
+	Oid			filenode;		/* storage that the fields below describe */
+	bool		journalled;		/* false: temporary, unlogged, materialized */
+	bool		temporary;
+	uint8		ledger[LEDGER_ID_SIZE];
+	uint32		ledger_number;
+	uint8		journal_id[16];
+	uint32		schema_version; /* current */
+	hash256		schema_digest;	/* of schema_version */
+	uint64		key_id;			/* current, 0: none yet */
+	Oid			toastrelid;
+	Bitmapset  *index_attrs;	/* columns of any index, offset by
+								 * FirstLowInvalidHeapAttributeNumber */
+	Bitmapset  *key_attrs;		/* columns of primary key and replica identity
+								 * (INDEX_ATTR_BITMAP_KEY), same offset */
+} VerityRel;
+
+extern VerityRel *verity_rel(Relation rel);
+
+/* True when rel is a table whose access method is verity. */
+extern bool verity_is_table(Relation rel);
+extern bool verity_is_table_oid(Oid relid);
+
+/* The OID of access method "verity", InvalidOid where it is not installed. */
+extern Oid	verity_am_oid(void);
+
+/* --- meta page --- */
+
+/* Write the meta page of new, empty storage. */
+extern void verity_meta_create(Relation rel, const RelFileNode *node, ForkNumber fork,
+							   char persistence, const uint8 ledger[LEDGER_ID_SIZE],
+							   uint32 ledger_number, bool journalled);
+
+/* Copy of the first page's struct (block 0), under share lock. */
+extern void verity_meta_read(Relation rel, VerityMetaPage *out);
+
+extern void verity_meta_set_key(Relation rel, uint64 key_id, const uint8 journal_id[16]);
+
+/* Note a new row schema: gives it the next version and makes it current. */
+extern uint32 verity_meta_add_schema(Relation rel, const hash256 *digest);
+
+/* Digest of a schema version; false when the version is not known. */
+extern bool verity_meta_schema_digest(Relation rel, uint32 version, hash256 *digest);
+extern bool verity_rel_schema_digest(VerityRel *vrel, uint32 version, hash256 *digest);
+
+/* As-of: an index's storage is complete for positions >= valid_from. */
+extern void verity_meta_note_index(Relation rel, Oid relfilenode, uint64 valid_from);
+extern uint64 verity_meta_index_valid_from(Relation rel, Oid relfilenode);	/* 0: not known */
+
+#endif							/* VERITY_REL_H */

@@ -1,0 +1,47 @@
+/*
+ * seal.h
+ *	  Sealing and opening records: finds the key, builds nonce and associated
+ *	  data, keeps cipher contexts for (key id, generation).
+ */
+#ifndef VERITY_SEAL_H
+#define VERITY_SEAL_H
+
+#include "am/rel.h"
+
+/*
+ * Ready a table for sealing in this transaction: a serial, a live generation,
+ * a schema version, a DEK.  Errors when the master key is missing or the
+ * transaction may not write.  Cheap when all is there.  Never call it, or
+ * anything that may ereport, while holding a buffer lock.
+ */
+extern void verity_seal_prepare(Relation rel, VerityRel *vrel);
+
+/*
+ * Seal plain into out, which has room for record_sealed_size().  The caller
+ * sets kind, attributes and supersedes in *header; id (the transaction's
+ * serial, the next sequence), schema, generation and key are filled in here.
+ * Returns bytes written.  Needs verity_seal_prepare before.
+ */
+extern Size verity_seal_record(VerityRel *vrel, record_header *header,
+							   const uint8 *plain, Size plain_len, uint8 *out);
+
+/*
+ * Open a sealed part: header_bytes is the header as stored, cipher the
+ * ciphertext followed by the tag, cipher_len the length of both.  Writes
+ * cipher_len - RECORD_TAG_SIZE bytes.  ERRCODE_DATA_CORRUPTED when the tag
+ * does not hold, naming table and record id; never returns wrong data.
+ */
+extern void verity_open_record(VerityRel *vrel, const record_header *header,
+							   const uint8 *header_bytes,
+							   const uint8 *cipher, Size cipher_len, uint8 *plain_out);
+
+/*
+ * The same without an error: false when the tag does not hold or the key is
+ * not to be had (*why is a static message then).  For verify.
+ */
+extern bool verity_try_open_record(VerityRel *vrel, const record_header *header,
+								   const uint8 *header_bytes,
+								   const uint8 *cipher, Size cipher_len, uint8 *plain_out,
+								   const char **why);
+
+#endif							/* VERITY_SEAL_H */
