@@ -1,0 +1,64 @@
+/*
+ * settings.h
+ *	  The settings of verity, its shared memory and its locks.
+ *
+ * settings.c defines every variable here, and _PG_init.  The key settings
+ * stand in am/keys.h.
+ */
+#ifndef VERITY_SETTINGS_H
+#define VERITY_SETTINGS_H
+
+#include "postgres.h"
+
+#include "storage/lwlock.h"
+#include "utils/guc.h"
+
+#define VERITY_REASON_MAX_BYTES 1000
+
+extern bool verity_protect_history; /* read at CREATE EXTENSION only */
+extern char *verity_reason;		/* empty: none */
+extern char *verity_idempotency_id; /* empty, or a checked uuid */
+extern char *verity_as_of;		/* empty: the present */
+extern int	verity_standby_wait_ms;
+extern int	verity_max_databases;
+
+/* False when text is no uuid; the forms that PostgreSQL's uuid type takes. */
+extern bool verity_uuid_parse(const char *text, uint8 out[16]);
+
+/* Hooks of verity.as_of (src/sql/asof.c). */
+extern bool verity_asof_check(char **newval, void **extra, GucSource source);
+extern void verity_asof_assign(const char *newval, void *extra);
+
+/*
+ * The fixed locks, of LWLock tranche "verity".  Order: JOURNAL's own locks
+ * (if any are embedded in its shared memory) before KEYSTORE.
+ */
+typedef enum VerityLock
+{
+	VERITY_LOCK_KEYSTORE,		/* the keystore file is being changed */
+	VERITY_LOCK_JOURNAL,		/* the journal's table of databases */
+	VERITY_LOCK_VERIFY,			/* the progress slots of verify */
+	VERITY_LOCK_COUNT
+} VerityLock;
+
+extern LWLock *verity_lock(VerityLock which);
+
+/* For LWLockInitialize of locks embedded in a subsystem's shared memory. */
+extern int	verity_lock_tranche(void);
+
+/*
+ * Shared memory of the subsystems: sizes are asked for before it is made,
+ * init runs under AddinShmemInitLock at every start (a crash is one), and
+ * does its own ShmemInitStruct.
+ */
+extern Size verity_journal_shmem_size(void);
+extern void verity_journal_shmem_init(void);
+extern Size verity_verify_shmem_size(void);
+extern void verity_verify_shmem_init(void);
+
+/* What _PG_init calls of the parts; verity_rmgr_init and _xact_init: am. */
+extern void verity_planner_init(void);
+extern void verity_ddl_init(void);
+extern void verity_asof_init(void);
+
+#endif							/* VERITY_SETTINGS_H */
