@@ -1,13 +1,13 @@
 # verity: provable tables for PostgreSQL
 #
-#   make demo            build, start a scratch server, show what verity does
+#   make demo [KEEP=1]   build, start a scratch server, show what verity does
 #   make check           build and pass every test
 #   make bench           speed, as ratios against heap
 #   make install installcheck PG_CONFIG=…   as in any PGXS extension
 
 EXTENSION = verity
 MODULE_big = verity
-DATA = verity--1.0.sql
+DATA_built = verity--1.0.sql
 PG_CONFIG ?= /usr/lib/postgresql/15/bin/pg_config
 
 CORE_OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/chain/*.c src/crypto/*.c)))
@@ -18,16 +18,35 @@ SQL_PARTS = $(sort $(wildcard sql/*.sql))
 
 PG_CPPFLAGS = -Isrc -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Wno-cast-function-type $(VERITY_CPPFLAGS)
 SHLIB_LINK = -lcrypto -lsodium
-EXTRA_CLEAN = verity--1.0.sql build tmp_check results regression.diffs regression.out
+EXTRA_CLEAN = build tmp_check results output_iso regression.diffs regression.out
 
+# tests for a running server that preloads verity, with test/server.conf
 REGRESS = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
-REGRESS_OPTS = --inputdir=test --expecteddir=. --load-extension=verity
+REGRESS_OPTS = --inputdir=test --load-extension=verity
+ISOLATION = $(patsubst test/isolation/specs/%.spec,%,$(sort $(wildcard test/isolation/specs/*.spec)))
+ISOLATION_OPTS = --inputdir=test/isolation --load-extension=verity
+
+# these need no server, nor its headers: the scripts install what is missing
+ifneq ($(filter check demo bench prerequisites,$(MAKECMDGOALS)),)
+
+check:
+	@PG_CONFIG='$(PG_CONFIG)' scripts/check
+demo:
+	@PG_CONFIG='$(PG_CONFIG)' KEEP='$(KEEP)' demo/run
+bench:
+	@PG_CONFIG='$(PG_CONFIG)' test/bench/run
+prerequisites:
+	@scripts/prerequisites check
+.PHONY: check demo bench prerequisites
+
+else
 
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
-all: verity--1.0.sql
 verity--1.0.sql: $(SQL_PARTS)
 	cat $^ > $@
 
 $(OBJS): $(wildcard src/*/*.h)
+
+endif
