@@ -100,6 +100,7 @@ typedef struct VerityMetaSchema
 {
 	uint32		version;
 	hash256		digest;
+	uint64		serial;			/* of the transaction that added it */
 } VerityMetaSchema;
 
 typedef struct VerityMetaIndex
@@ -116,8 +117,11 @@ typedef struct VerityMetaPage
 	uint16		flags;			/* VERITY_META_JOURNALLED */
 	uint8		ledger[LEDGER_ID_SIZE];
 	uint32		ledger_number;	/* slot in verity.journal_heads; 0: none */
-	uint32		schema_version; /* current; 0: none yet */
+	uint32		schema_version; /* highest given out, of aborted transactions
+								 * too; 0: none yet */
 	uint64		key_id;			/* seals new records; 0: none yet */
+	uint64		release;		/* serial of the transaction that lifted
+								 * protection: a hint, the journal decides */
 	uint8		journal_id[16]; /* journal that the ledger id and key belong to */
 	BlockNumber next;			/* continuation, or InvalidBlockNumber */
 	uint16		schema_count;

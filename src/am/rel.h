@@ -35,6 +35,9 @@ typedef struct VerityRel
 
 extern VerityRel *verity_rel(Relation rel);
 
+/* Have verity_rel read this table's facts again; InvalidOid: every table's. */
+extern void verity_rel_invalidate(Oid relid);
+
 /* True when rel is a table whose access method is verity. */
 extern bool verity_is_table(Relation rel);
 extern bool verity_is_table_oid(Oid relid);
@@ -54,8 +57,25 @@ extern void verity_meta_read(Relation rel, VerityMetaPage *out);
 
 extern void verity_meta_set_key(Relation rel, uint64 key_id, const uint8 journal_id[16]);
 
-/* Note a new row schema: gives it the next version and makes it current. */
+/*
+ * Note a new row schema under the next version, with this transaction's
+ * serial (verity_xact_serial).  The page is not put back when the transaction
+ * aborts: which version is current is for verity_schema_load to say.
+ */
 extern uint32 verity_meta_add_schema(Relation rel, const hash256 *digest);
+
+/*
+ * Set vrel->schema_version and schema_digest to the newest version whose
+ * transaction committed or is this one; version 0 where there is none.
+ * verity_rel calls it whenever it fills the struct.  (sql/schema.c)
+ */
+extern void verity_schema_load(Relation rel, VerityRel *vrel);
+
+/* What was noted of a version; false when there is none. */
+extern bool verity_meta_schema_get(Relation rel, uint32 version, VerityMetaSchema *out);
+
+/* Leave the hint to the transaction that lifts this table's protection. */
+extern void verity_meta_set_release(Relation rel, uint64 serial);
 
 /* Digest of a schema version; false when the version is not known. */
 extern bool verity_meta_schema_digest(Relation rel, uint32 version, hash256 *digest);
