@@ -90,6 +90,14 @@ extern VerityPosition verity_journal_append_control(entry_kind kind, const uint8
 /* Give out a ledger number for a new table (WAL-logged, never reused). */
 extern uint32 verity_ledger_number_next(const uint8 ledger[LEDGER_ID_SIZE]);
 
+/*
+ * What verity.journal_heads holds of a ledger: its id, the position of its
+ * last item and that item's hash (0 and zeros where it has none).  false when
+ * the number was never given out.
+ */
+extern bool verity_head_get(uint32 ledger_number, uint8 ledger[LEDGER_ID_SIZE],
+							VerityPosition *position, hash256 *hash);
+
 /* --- generations --- */
 
 typedef struct VerityGeneration
