@@ -54,11 +54,18 @@
 #define ENVELOPE_TOMBSTONE 0x02 /* reaches no scan, sampling or index build */
 #define ENVELOPE_TOASTED 0x04
 #define ENVELOPE_SAME_KEY 0x08	/* a root with a prev: key columns unchanged */
-#define ENVELOPE_FLAGS_VALID 0x0F
+#define ENVELOPE_CLEANED 0x10	/* with SAME_KEY: vacuum has removed the
+								 * superseded root's index entries */
+#define ENVELOPE_FLAGS_VALID 0x1F
 
-#pragma pack(push, 1)
+/*
+ * Begins with the heap header's last byte, so that each field has an even
+ * offset and none is misaligned.
+ */
+#pragma pack(push, 2)
 typedef struct VerityEnvelope
 {
+	uint8		hoff;			/* the heap header's t_hoff */
 	uint8		flags;
 	uint64		ender;
 	ItemPointerData root;
@@ -70,12 +77,16 @@ typedef struct VerityEnvelope
 #pragma pack(pop)
 
 #define ENVELOPE_OFFSET 23
-#define SEALED_OFFSET (ENVELOPE_OFFSET + sizeof(VerityEnvelope))
+#define SEALED_OFFSET (offsetof(HeapTupleHeaderData, t_hoff) + sizeof(VerityEnvelope))
 
 StaticAssertDecl(SizeofHeapTupleHeader == ENVELOPE_OFFSET, "the envelope follows the heap header");
 StaticAssertDecl(SEALED_OFFSET == 52, "the sealed part has a fixed place");
 
-#define VerityGetEnvelope(htup) ((VerityEnvelope *) ((char *) (htup) + ENVELOPE_OFFSET))
+StaticAssertDecl(offsetof(HeapTupleHeaderData, t_hoff) + offsetof(VerityEnvelope, flags) == ENVELOPE_OFFSET,
+				 "the flags are the byte that heap pads with");
+
+#define VerityGetEnvelope(htup) \
+	((VerityEnvelope *) ((char *) (htup) + offsetof(HeapTupleHeaderData, t_hoff)))
 #define VerityGetSealed(htup) ((uint8 *) (htup) + SEALED_OFFSET)
 
 /* A record of which this much is inline goes to TOAST beyond. */

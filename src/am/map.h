@@ -29,6 +29,7 @@
 #define VERITY_MAP_PAGE_BYTES 8000
 #define VERITY_MAP_SPAN (VERITY_MAP_PAGE_BYTES * 4)
 #define VERITY_MAP_MAGIC 0x5672544D
+#define VERITY_MAP_VERSION 1
 
 typedef struct VerityMapPage
 {
@@ -68,5 +69,22 @@ extern void verity_map_init_page(Page page);
  * InvalidBuffer; the caller releases it.
  */
 extern uint8 verity_map_get(Relation rel, BlockNumber blkno, Buffer *mapbuf);
+
+/* Pin the page that maps blkno, keeping *mapbuf when it is that page. */
+extern void verity_map_pin(Relation rel, BlockNumber blkno, Buffer *mapbuf);
+
+/*
+ * Change blkno's bits in an exclusively locked map page; WAL, dirtying and the
+ * data page's flag (PageSetFull, PageClearFull) are the caller's.  Redo too.
+ */
+extern void verity_map_set_bits(Page mappage, BlockNumber blkno, uint8 bits);
+extern void verity_map_clear_bits(Page mappage, BlockNumber blkno);
+
+/*
+ * Set bits of an exclusively locked data page, WAL-logged with the horizon;
+ * mapbuf is pinned and not locked.
+ */
+extern void verity_map_set(Relation rel, Buffer buffer, Buffer mapbuf, uint8 bits,
+						   TransactionId horizon);
 
 #endif							/* VERITY_MAP_H */

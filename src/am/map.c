@@ -1,0 +1,206 @@
+/*
+ * map.c
+ *	  The map of pages without current records: where a block's bits stand,
+ *	  reading, setting and clearing them.
+ *
+ * Layout is in map.h.  Locks: whoever changes bits holds the data page's lock
+ * exclusively and takes the map page's lock inside it, so that page flag and
+ * bits change together.  A reader takes a share lock on the map page alone.
+ *
+ * WAL: setting is XLOG_VERITY_MAP_SET, with the data page, the map page and
+ * the horizon; clearing rides in the record of the insert that needs it.  A
+ * map page is made by its full image.  After a crash a bit that stands in the
+ * map has PD_PAGE_FULL beside it on the data page, since both came out of one
+ * record.
+ */
+#include "postgres.h"
+
+#include "am/map.h"
+#include "am/vacuum.h"
+#include "am/wal.h"
+
+#include "access/xloginsert.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+
+StaticAssertDecl(sizeof(VerityMapPage) <= BLCKSZ - MAXALIGN(SizeOfPageHeaderData),
+				 "a map page's content fits one page");
+StaticAssertDecl(VERITY_MAP_BITS < 4, "a block has two bits in the map");
+
+/* Has the page been made a map page (or meta page, for the first blocks)? */
+static bool
+map_page_is_valid(Page page, BlockNumber mapblkno)
+{
+	if (PageIsNew(page) || ((PageHeader) page)->pd_lower != BLCKSZ)
+		return false;
+	if (mapblkno == 0)
+		return VerityPageGetMeta(page)->magic == VERITY_META_MAGIC;
+	return VerityPageGetMap(page)->magic == VERITY_MAP_MAGIC;
+}
+
+uint8 *
+verity_map_byte(Page mappage, BlockNumber blkno, int *shift)
+{
+	BlockNumber mapblkno = verity_map_block(blkno);
+	BlockNumber slot = blkno - mapblkno;
+
+	*shift = (slot % 4) * 2;
+	if (mapblkno == 0)
+		return &VerityPageGetMeta(mappage)->map[slot / 4];
+	return &VerityPageGetMap(mappage)->bits[slot / 4];
+}
+
+void
+verity_map_init_page(Page page)
+{
+	VerityMapPage *map;
+
+	PageInit(page, BLCKSZ, 0);
+	map = VerityPageGetMap(page);
+	memset(map, 0, sizeof(VerityMapPage));
+	map->magic = VERITY_MAP_MAGIC;
+	map->version = VERITY_MAP_VERSION;
+
+	/* no free space, and no hole that an image would leave out */
+	((PageHeader) page)->pd_lower = BLCKSZ;
+	((PageHeader) page)->pd_upper = BLCKSZ;
+	((PageHeader) page)->pd_special = BLCKSZ;
+}
+
+/* Pin the page that maps blkno, keeping *mapbuf when it is that page. */
+void
+verity_map_pin(Relation rel, BlockNumber blkno, Buffer *mapbuf)
+{
+	BlockNumber mapblkno = verity_map_block(blkno);
+
+	if (BufferIsValid(*mapbuf) && BufferGetBlockNumber(*mapbuf) == mapblkno)
+		return;
+	if (BufferIsValid(*mapbuf))
+		ReleaseBuffer(*mapbuf);
+	*mapbuf = ReadBuffer(rel, mapblkno);
+}
+
+uint8
+verity_map_get(Relation rel, BlockNumber blkno, Buffer *mapbuf)
+{
+	uint8		bits = 0;
+	Page		page;
+
+	if (verity_block_is_special(blkno))
+		return 0;
+
+	verity_map_pin(rel, blkno, mapbuf);
+	page = BufferGetPage(*mapbuf);
+	LockBuffer(*mapbuf, BUFFER_LOCK_SHARE);
+	if (map_page_is_valid(page, verity_map_block(blkno)))
+	{
+		int			shift;
+		uint8	   *byte = verity_map_byte(page, blkno, &shift);
+
+		bits = (*byte >> shift) & VERITY_MAP_BITS;
+	}
+	LockBuffer(*mapbuf, BUFFER_LOCK_UNLOCK);
+	return bits;
+}
+
+void
+verity_map_set_bits(Page mappage, BlockNumber blkno, uint8 bits)
+{
+	int			shift;
+	uint8	   *byte = verity_map_byte(mappage, blkno, &shift);
+
+	Assert((bits & ~VERITY_MAP_BITS) == 0);
+	Assert(!verity_block_is_special(blkno));
+	*byte |= bits << shift;
+}
+
+void
+verity_map_clear_bits(Page mappage, BlockNumber blkno)
+{
+	int			shift;
+	uint8	   *byte;
+
+	/* an unused map page says "scan everything" already */
+	if (!map_page_is_valid(mappage, verity_map_block(blkno)))
+		return;
+	byte = verity_map_byte(mappage, blkno, &shift);
+	*byte &= ~(VERITY_MAP_BITS << shift);
+}
+
+/* Make an exclusively locked page a map page, where it is not one yet. */
+static void
+map_page_ensure(Relation rel, Buffer mapbuf)
+{
+	Page		page = BufferGetPage(mapbuf);
+	BlockNumber mapblkno = BufferGetBlockNumber(mapbuf);
+
+	if (map_page_is_valid(page, mapblkno))
+		return;
+	if (mapblkno == 0 || !(PageIsNew(page) || PageIsEmpty(page)))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("block %u of table \"%s\" should map pages but does not",
+						mapblkno, RelationGetRelationName(rel)),
+				 errhint("Run verity_verify() on the table, and restore it from a backup.")));
+
+	START_CRIT_SECTION();
+	verity_map_init_page(page);
+	MarkBufferDirty(mapbuf);
+	if (RelationNeedsWAL(rel))
+		log_newpage_buffer(mapbuf, false);
+	END_CRIT_SECTION();
+}
+
+/* WAL-log that bits were set; both pages are dirty and locked. */
+static void
+map_set_log(Buffer buffer, Buffer mapbuf, uint8 bits, TransactionId horizon)
+{
+	xl_verity_map_set xlrec;
+	XLogRecPtr	lsn;
+
+	xlrec.horizon = horizon;
+	xlrec.bits = bits;
+
+	XLogBeginInsert();
+	XLogRegisterData((char *) &xlrec, SizeOfVerityMapSet);
+	XLogRegisterBuffer(0, buffer, REGBUF_STANDARD);
+	XLogRegisterBuffer(1, mapbuf, 0);
+	lsn = XLogInsert(VERITY_RMGR_ID, XLOG_VERITY_MAP_SET);
+	PageSetLSN(BufferGetPage(buffer), lsn);
+	PageSetLSN(BufferGetPage(mapbuf), lsn);
+}
+
+/*
+ * Set bits of an exclusively locked data page.  mapbuf is the pinned,
+ * unlocked page that maps it.  horizon is the last transaction that ended a
+ * version on the page, or invalid: standby queries that may still see what it
+ * ended must go before the bit is set there.
+ */
+void
+verity_map_set(Relation rel, Buffer buffer, Buffer mapbuf, uint8 bits, TransactionId horizon)
+{
+	BlockNumber blkno = BufferGetBlockNumber(buffer);
+	Page		page = BufferGetPage(buffer);
+	Page		mappage = BufferGetPage(mapbuf);
+	int			shift;
+	uint8	   *byte;
+
+	Assert(BufferGetBlockNumber(mapbuf) == verity_map_block(blkno));
+
+	LockBuffer(mapbuf, BUFFER_LOCK_EXCLUSIVE);
+	map_page_ensure(rel, mapbuf);
+	byte = verity_map_byte(mappage, blkno, &shift);
+
+	if (((*byte >> shift) & bits) != bits || !PageIsFull(page))
+	{
+		START_CRIT_SECTION();
+		PageSetFull(page);
+		verity_map_set_bits(mappage, blkno, bits);
+		MarkBufferDirty(buffer);
+		MarkBufferDirty(mapbuf);
+		if (RelationNeedsWAL(rel))
+			map_set_log(buffer, mapbuf, bits, horizon);
+		END_CRIT_SECTION();
+	}
+	LockBuffer(mapbuf, BUFFER_LOCK_UNLOCK);
+}

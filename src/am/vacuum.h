@@ -1,0 +1,130 @@
+/*
+ * vacuum.h
+ *	  Vacuum's parts among themselves: freezing, reclaiming, their WAL records.
+ */
+#ifndef VERITY_VACUUM_H
+#define VERITY_VACUUM_H
+
+#include "am/layout.h"
+#include "am/rel.h"
+
+#include "access/multixact.h"
+#include "access/transam.h"
+#include "storage/buf.h"
+#include "storage/relfilenode.h"
+
+/* --- WAL records (vacuum_wal.c) --- */
+
+/* What freezing makes of one record's header. */
+typedef struct xl_verity_freeze_item
+{
+	TransactionId xmax;
+	uint16		infomask;
+	uint16		infomask2;
+	OffsetNumber offnum;
+	uint16		flags;			/* VERITY_FREEZE_… */
+} xl_verity_freeze_item;
+
+#define VERITY_FREEZE_XMIN_INVALID 0x0001	/* aborted and kept: no xid stays */
+#define VERITY_FREEZE_CTID_SELF 0x0002	/* its ender aborted */
+
+/* XLOG_VERITY_FREEZE; block 0: the page, with count items as data */
+typedef struct xl_verity_freeze
+{
+	TransactionId horizon;		/* standby snapshots up to this conflict */
+	uint16		count;
+} xl_verity_freeze;
+
+#define SizeOfVerityFreeze (offsetof(xl_verity_freeze, count) + sizeof(uint16))
+
+/* A root's hint put elsewhere. */
+typedef struct xl_verity_hint
+{
+	OffsetNumber offnum;
+	ItemPointerData target;
+} xl_verity_hint;
+
+/*
+ * XLOG_VERITY_RECLAIM; block 0, if any: the page.  Its data: line pointers
+ * that become unused, records that become ENVELOPE_CLEANED, hints.  Without a
+ * block it only carries the horizon of index entries about to be removed.
+ */
+typedef struct xl_verity_reclaim
+{
+	TransactionId horizon;
+	RelFileNode node;
+	uint16		unused;
+	uint16		cleaned;
+	uint16		hints;
+} xl_verity_reclaim;
+
+#define SizeOfVerityReclaim (offsetof(xl_verity_reclaim, hints) + sizeof(uint16))
+
+/* XLOG_VERITY_MAP_SET; block 0: the data page, block 1: the map page */
+typedef struct xl_verity_map_set
+{
+	TransactionId horizon;
+	uint8		bits;
+} xl_verity_map_set;
+
+#define SizeOfVerityMapSet (offsetof(xl_verity_map_set, bits) + sizeof(uint8))
+
+StaticAssertDecl(sizeof(xl_verity_freeze_item) == 12, "freeze items have no padding");
+StaticAssertDecl(sizeof(xl_verity_hint) == 8, "hints have no padding");
+
+/* What is done to a page in one XLOG_VERITY_RECLAIM record. */
+typedef struct VerityReclaim
+{
+	int			unused;
+	int			cleaned;
+	int			hints;
+	OffsetNumber unused_offsets[MaxHeapTuplesPerPage];
+	OffsetNumber cleaned_offsets[MaxHeapTuplesPerPage];
+	xl_verity_hint hint_items[MaxHeapTuplesPerPage];
+} VerityReclaim;
+
+/*
+ * Do it to a locked page, and log it.  With unused line pointers the lock must
+ * be a cleanup lock: bytes move.
+ */
+extern void verity_reclaim_page(Relation rel, Buffer buffer, const VerityReclaim *what);
+
+/* Make standby queries go that may still need index entries removed next. */
+extern void verity_log_index_horizon(Relation rel, TransactionId horizon);
+
+/* --- freeze.c --- */
+
+typedef struct VerityCutoffs
+{
+	TransactionId oldest_xmin;	/* everything before has ended, for everybody */
+	MultiXactId oldest_multi;
+	TransactionId freeze_limit; /* xids before it must not stay */
+	MultiXactId multi_limit;
+} VerityCutoffs;
+
+/* The oldest xids that stay in the table: candidates for pg_class. */
+typedef struct VerityOldest
+{
+	TransactionId xid;
+	MultiXactId multi;
+} VerityOldest;
+
+/*
+ * Plan the freezing of one record of an exclusively locked page.  Returns
+ * true when *item holds a change; moves *oldest back to what stays.  May
+ * create a multixact: call it outside critical sections.
+ */
+extern bool verity_freeze_plan(HeapTuple record, Buffer buffer, const VerityCutoffs *cutoffs,
+							   xl_verity_freeze_item *item, VerityOldest *oldest);
+
+/* Apply one item; redo uses it too. */
+extern void verity_freeze_apply(Page page, BlockNumber blkno, const xl_verity_freeze_item *item);
+
+/* Apply planned items to an exclusively locked page, and log them. */
+extern void verity_freeze_page(Relation rel, Buffer buffer, const VerityCutoffs *cutoffs,
+							   const xl_verity_freeze_item *items, int count);
+
+/* Does no xid of the record need freezing any more? */
+extern bool verity_record_is_frozen(HeapTupleHeader record);
+
+#endif							/* VERITY_VACUUM_H */
