@@ -58,4 +58,46 @@ extern const uint8_t *codec_get_blob(codec_reader *r, size_t *len);
 /* True when everything was read, nothing failed and nothing is left. */
 extern bool codec_reader_done(const codec_reader *r);
 
+/*
+ * Big-endian stores and loads without bounds, for fixed layouts whose size
+ * the caller has checked.  Stores return the position behind what they wrote.
+ */
+static inline uint8_t *
+codec_store_u16(uint8_t *out, uint16_t v)
+{
+	out[0] = (uint8_t) (v >> 8);
+	out[1] = (uint8_t) v;
+	return out + 2;
+}
+
+static inline uint8_t *
+codec_store_u32(uint8_t *out, uint32_t v)
+{
+	return codec_store_u16(codec_store_u16(out, (uint16_t) (v >> 16)), (uint16_t) v);
+}
+
+static inline uint8_t *
+codec_store_u64(uint8_t *out, uint64_t v)
+{
+	return codec_store_u32(codec_store_u32(out, (uint32_t) (v >> 32)), (uint32_t) v);
+}
+
+static inline uint16_t
+codec_load_u16(const uint8_t *in)
+{
+	return (uint16_t) (in[0] << 8 | in[1]);
+}
+
+static inline uint32_t
+codec_load_u32(const uint8_t *in)
+{
+	return (uint32_t) codec_load_u16(in) << 16 | codec_load_u16(in + 2);
+}
+
+static inline uint64_t
+codec_load_u64(const uint8_t *in)
+{
+	return (uint64_t) codec_load_u32(in) << 32 | codec_load_u32(in + 4);
+}
+
 #endif							/* VERITY_CODEC_H */

@@ -59,7 +59,8 @@ typedef struct control_void_member
 
 typedef struct control_void
 {
-	uint32_t	count;			/* 0 where only the horizon is stated */
+	uint32_t	count;			/* 0 where only the horizon is stated; in any
+								 * order */
 	const control_void_member *members;
 } control_void;
 

@@ -26,6 +26,10 @@
 #define ENTRY_UUID_SIZE 16
 #define ENTRY_HMAC_SIZE 32
 
+/* Limits of the stored form; beyond them CORE_E_LIMIT. */
+#define ENTRY_STRING_MAX 4096	/* bytes of each string of the metadata */
+#define ENTRY_STORED_MAX 0x3FFFFFFF /* bytes of the whole */
+
 typedef enum entry_kind
 {
 	ENTRY_TRANSACTION = 1,
@@ -41,6 +45,12 @@ typedef enum entry_kind
 	ENTRY_ACCESS = 11,
 	ENTRY_KIND_LAST = 11
 } entry_kind;
+
+/* Type bytes; those of leaves and nodes stand in hash.h. */
+#define HASH_TYPE_METADATA 0x02
+#define HASH_TYPE_RANGES 0x03
+#define HASH_TYPE_ITEM 0x04
+#define HASH_TYPE_BODY 0x05
 
 /* "transaction", "genesis", …; NULL for a kind that is not known. */
 extern const char *entry_kind_name(uint8_t kind);

@@ -16,6 +16,9 @@
 
 #define HASH_SIZE 32
 
+#define HASH_TYPE_LEAF 0x00
+#define HASH_TYPE_NODE 0x01
+
 typedef struct hash256
 {
 	uint8_t		bytes[HASH_SIZE];

@@ -15,6 +15,15 @@
 #define KDF_INFO_INDEX "verity v1 index"
 #define KDF_INFO_STATISTICS "verity v1 statistics"
 
+/*
+ * HKDF-SHA256 (RFC 5869, extract and expand) in its general form; salt may be
+ * NULL.  CORE_E_LIMIT when out_len is 0 or over 255 hashes.
+ */
+extern core_status kdf_hkdf(const uint8_t *key, size_t key_len,
+							const uint8_t *salt, size_t salt_len,
+							const uint8_t *info, size_t info_len,
+							uint8_t *out, size_t out_len) CORE_WARN_UNUSED;
+
 /* HKDF-SHA256 of a 32-byte key; salt may be NULL.  out gets out_len bytes. */
 extern core_status kdf_derive(const uint8_t key[32], const uint8_t *salt, size_t salt_len,
 							  const char *info, uint8_t *out, size_t out_len) CORE_WARN_UNUSED;

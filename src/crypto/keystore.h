@@ -10,6 +10,9 @@
  * KDF_INFO_KEYSTORE); everything before the ciphertext is associated data.
  * It is written as a whole, to a new file that is then renamed.
  *
+ * The sealed text: key count (4) | journal count (4) | keys | journals, the
+ * fields of each in the order of its struct, sorted, big-endian.
+ *
  * Secrets of a keystore in memory stand in secmem.
  */
 #ifndef VERITY_KEYSTORE_H
@@ -54,6 +57,10 @@ typedef struct keystore
 /* An empty keystore with a random id. */
 extern core_status keystore_new(uint64_t system_identifier, keystore **out) CORE_WARN_UNUSED;
 extern void keystore_free(keystore *ks);
+
+/* Empty a keystore and make room for that many; free it when this fails. */
+extern core_status keystore_reserve(keystore *ks, uint32_t key_count,
+									uint32_t journal_count) CORE_WARN_UNUSED;
 
 extern const keystore_key *keystore_find_key(const keystore *ks, uint64_t key_id);
 extern keystore_journal *keystore_find_journal(const keystore *ks, const uint8_t journal_id[16]);
