@@ -23,12 +23,21 @@ extern char *verity_keystore_directory; /* empty: data directory + ".keystore" *
 /* True when a keystore exists and its master key can be had; no error. */
 extern bool verity_keys_available(void);
 
-/* Make the cluster's keystore (and the master key file, mode 0600). */
-extern void verity_keystore_init(void);
+/* True when there is a keystore's file, be it usable or not. */
+extern bool verity_keystore_exists(void);
 
 /*
- * The DEK with this id: 32 bytes in secure memory, good until the backend
- * ends.  NULL when it is not in the keystore (or, with missing_ok, when there
+ * Make the cluster's keystore (and the master key file, mode 0600).  False
+ * when there is one that opens; errors when there is one that does not.
+ */
+extern bool verity_keystore_init(void);
+
+/* Why there are no keys, and the hint; NULL when there are.  No error. */
+extern const char *verity_keys_problem(const char **hint);
+
+/*
+ * The DEK with this id: 32 bytes in secure memory, good until the next call
+ * of a function of this header.  NULL when it is not in the keystore (or, with missing_ok, when there
  * is no usable keystore); errors otherwise.
  */
 extern const uint8 *verity_key_get(uint64 key_id, bool missing_ok);
@@ -37,7 +46,20 @@ extern const uint8 *verity_key_get(uint64 key_id, bool missing_ok);
 extern uint64 verity_key_create(const uint8 journal_id[16], const uint8 ledger[LEDGER_ID_SIZE],
 								uint8 commitment[32]);
 
-/* HMAC of an entry's core under the journal's key (made when missing). */
+/* The public commitment to a DEK, recomputed; false when it is not to be had. */
+extern bool verity_key_commitment(uint64 key_id, uint8 commitment[32]);
+
+/*
+ * Have the journal's HMAC key at hand (made when missing), so that
+ * verity_journal_hmac does no I/O.  False when the cluster has no keystore;
+ * errors when it has one that cannot be used.
+ */
+extern bool verity_journal_key_prepare(const uint8 journal_id[16]);
+
+/*
+ * HMAC of an entry's core under the journal's key (made when missing).  All
+ * zeros when the cluster has no keystore: such an entry has no HMAC.
+ */
 extern void verity_journal_hmac(const uint8 journal_id[16], const void *core, Size len, uint8 out[32]);
 
 /* False when no key can be had; else *ok says whether it held. */

@@ -27,6 +27,8 @@ typedef struct VerityRel
 	hash256		schema_digest;	/* of schema_version */
 	uint64		key_id;			/* current, 0: none yet */
 	Oid			toastrelid;
+	uint64		prepared_serial;	/* readied to be sealed into by this
+									 * transaction (seal.c); 0 after a refresh */
 	Bitmapset  *index_attrs;	/* columns of any index, offset by
 								 * FirstLowInvalidHeapAttributeNumber */
 	Bitmapset  *key_attrs;		/* columns of primary key and replica identity

@@ -1,0 +1,6 @@
+-- the keystore
+
+CREATE FUNCTION verity_init_keystore() RETURNS boolean
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
+REVOKE EXECUTE ON FUNCTION verity_init_keystore() FROM PUBLIC;
+COMMENT ON FUNCTION verity_init_keystore() IS 'make the cluster''s keystore, and the master key file where the setting names one that does not exist; false when there is a keystore';
