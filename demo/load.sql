@@ -1,0 +1,13 @@
+-- Load the CSV files; each COPY is one transaction, and one entry of the journal.
+\copy patients FROM 'demo/data/patients.csv' WITH (FORMAT csv, HEADER)
+\copy organizations FROM 'demo/data/organizations.csv' WITH (FORMAT csv, HEADER)
+\copy providers FROM 'demo/data/providers.csv' WITH (FORMAT csv, HEADER)
+\copy payers FROM 'demo/data/payers.csv' WITH (FORMAT csv, HEADER)
+\copy encounters FROM 'demo/data/encounters.csv' WITH (FORMAT csv, HEADER)
+\copy allergies FROM 'demo/data/allergies.csv' WITH (FORMAT csv, HEADER)
+\copy careplans FROM 'demo/data/careplans.csv' WITH (FORMAT csv, HEADER)
+\copy conditions FROM 'demo/data/conditions.csv' WITH (FORMAT csv, HEADER)
+\copy immunizations FROM 'demo/data/immunizations.csv' WITH (FORMAT csv, HEADER)
+\copy medications FROM 'demo/data/medications.csv' WITH (FORMAT csv, HEADER)
+\copy observations FROM 'demo/data/observations.csv' WITH (FORMAT csv, HEADER)
+\copy procedures FROM 'demo/data/procedures.csv' WITH (FORMAT csv, HEADER)
