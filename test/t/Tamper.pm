@@ -1,0 +1,188 @@
+# Tamper.pm
+#	  Changes to the files of a stopped server, as somebody without keys could
+#	  make them.  Offsets are those of src/am/layout.h and src/chain/record.h.
+package Tamper;
+
+use strict;
+use warnings;
+
+use Digest::SHA qw(sha256);
+use Exporter 'import';
+use VerityTest;
+
+our @EXPORT = qw(
+  records find_record set_record record_field set_infomask
+  remove_item copy_record add_item set_xact_status flip_byte
+  tid_bytes swap_pages truncate_file
+  XMIN_COMMITTED XMIN_INVALID XMAX_COMMITTED XMAX_INVALID
+);
+
+use constant {
+	XMIN_COMMITTED => 0x0100,
+	XMIN_INVALID => 0x0200,
+	XMAX_COMMITTED => 0x0400,
+	XMAX_INVALID => 0x0800,
+};
+
+# field => [offset in the item, unpack template, length]
+my %field = (
+	xmin => [ 0, 'L<', 4 ],
+	xmax => [ 4, 'L<', 4 ],
+	ctid => [ 12, 'a6', 6 ],
+	infomask2 => [ 18, 'S<', 2 ],
+	infomask => [ 20, 'S<', 2 ],
+	flags => [ 23, 'C', 1 ],
+	ender => [ 24, 'Q<', 8 ],
+	root => [ 32, 'a6', 6 ],
+	prev => [ 38, 'a6', 6 ],
+	skip => [ 44, 'a6', 6 ],
+	kind => [ 53, 'C', 1 ],
+	attributes => [ 54, 'S>', 2 ],
+	sequence => [ 56, 'L>', 4 ],
+	serial => [ 60, 'Q>', 8 ],
+	schema_version => [ 68, 'L>', 4 ],
+	generation => [ 72, 'L>', 4 ],
+	key_id => [ 76, 'Q>', 8 ],
+);
+
+# An ItemPointerData of "(block,offset)".
+sub tid_bytes
+{
+	my ($block, $offnum) = $_[0] =~ /^\((\d+),(\d+)\)$/ or die "not a TID: $_[0]";
+	return pack 'S<S<S<', $block >> 16, $block & 0xffff, $offnum;
+}
+
+# All records of a verity table's file, in physical order.
+sub records
+{
+	my ($path) = @_;
+	my @records;
+	for my $block (1 .. (-s $path) / BLCKSZ - 1)
+	{
+		my $page = read_page($path, $block);
+		next if $page eq "\0" x BLCKSZ;
+		for my $item (page_items($path, $block))
+		{
+			next if $item->{flags} != 1;
+			my $bytes = substr $page, $item->{at}, $item->{len};
+			my %record = (%$item, tid => "($block,$item->{offnum})", block => $block, bytes => $bytes);
+			for my $name (keys %field)
+			{
+				my ($at, $template, $len) = @{ $field{$name} };
+				$record{$name} = unpack $template, substr $bytes, $at, $len;
+			}
+			push @records, \%record;
+		}
+	}
+	return @records;
+}
+
+# The one record for which the function (its record in $_) is true.
+sub find_record
+{
+	my ($path, $test) = @_;
+	my @found = ref $test ? grep { $test->() } records($path) : grep { $_->{tid} eq $test } records($path);
+	die 'expected one record, not ' . scalar @found if @found != 1;
+	return $found[0];
+}
+
+# Set a field of the record at a TID.
+sub set_record
+{
+	my ($path, $tid, $name, $value) = @_;
+	my ($at, $template, $len) = @{ $field{$name} };
+	patch_file($path, record_at($path, $tid)->{offset} + $at, $len, sub { pack $template, $value });
+	return;
+}
+
+sub record_field
+{
+	my ($path, $tid, $name) = @_;
+	my ($at, $template, $len) = @{ $field{$name} };
+	return unpack $template, read_bytes($path, record_at($path, $tid)->{offset} + $at, $len);
+}
+
+# Set and clear bits of t_infomask.
+sub set_infomask
+{
+	my ($path, $tid, $set, $clear) = @_;
+	my $mask = record_field($path, $tid, 'infomask');
+	my $new = ($mask & ~$clear) | $set;
+	set_record($path, $tid, 'infomask', $new) if $new != $mask;
+	return;
+}
+
+# Invert one bit of the byte at an offset of the record; negative: from its end.
+sub flip_byte
+{
+	my ($path, $tid, $at) = @_;
+	my $item = record_at($path, $tid);
+	$at += $item->{len} if $at < 0;
+	patch_file($path, $item->{offset} + $at, 1, sub { $_[0] ^ "\x01" });
+	return;
+}
+
+# Turn an item's line pointer to "unused".
+sub remove_item
+{
+	my ($path, $tid) = @_;
+	patch_file($path, record_at($path, $tid)->{pointer}, 4, sub { "\0\0\0\0" });
+	return;
+}
+
+# Overwrite a record's sealed part (or, with whole, all of it) by another's of the same length.
+sub copy_record
+{
+	my ($from_path, $from, $to_path, $to, %opt) = @_;
+	my ($source, $target) = (record_at($from_path, $from), record_at($to_path, $to));
+	die "lengths differ: $source->{len} and $target->{len}" if $source->{len} != $target->{len};
+	my $at = $opt{whole} ? 0 : 52;
+	my $bytes = read_bytes($from_path, $source->{offset} + $at, $source->{len} - $at);
+	patch_file($to_path, $target->{offset} + $at, length $bytes, sub { $bytes });
+	return;
+}
+
+# Add an item to a page that has room; returns its TID.
+sub add_item
+{
+	my ($path, $block, $bytes) = @_;
+	my $page = read_page($path, $block);
+	my ($lower, $upper) = unpack 'S<S<', substr $page, 12, 4;
+	my $len = length $bytes;
+	my $at = ($upper - $len) & ~7;
+	die 'no room on the page' if $at < $lower + 4;
+	substr($page, $at, $len) = $bytes;
+	substr($page, $lower, 4) = pack 'L<', $at | (1 << 15) | ($len << 17);
+	substr($page, 12, 4) = pack 'S<S<', $lower + 4, $at;
+	write_page($path, $block, $page);
+	return "($block," . (($lower - 24) / 4 + 1) . ')';
+}
+
+# Set a transaction's status in pg_xact: 1 committed, 2 aborted.
+sub set_xact_status
+{
+	my ($node, $xid, $status) = @_;
+	my $file = sprintf '%s/pg_xact/%04X', $node->data_dir, int($xid / (32 * BLCKSZ * 4));
+	my ($byte, $shift) = (int(($xid % (32 * BLCKSZ * 4)) / 4), ($xid % 4) * 2);
+	patch_file($file, $byte, 1,
+		sub { chr((ord($_[0]) & ~(3 << $shift)) | ($status << $shift)) });
+	return;
+}
+
+sub swap_pages
+{
+	my ($path, $one, $other) = @_;
+	my ($a, $b) = (read_page($path, $one), read_page($path, $other));
+	write_page($path, $one, $b);
+	write_page($path, $other, $a);
+	return;
+}
+
+sub truncate_file
+{
+	my ($path, $size) = @_;
+	truncate $path, $size or die "$path: $!";
+	return;
+}
+
+1;

@@ -1,0 +1,441 @@
+# TamperCases.pm
+#	  The template database of the tamper matrix, and its cases.
+#
+# A case has a name and
+#	before   function(run_sql, facts): work on the running server first
+#	stop     how it is stopped then
+#	files    function(node, files, facts): what is done to the stopped server
+#	sql      what a superuser does to the running server
+#	finds    what verify names, "object: check_name"
+#	keyless  the same without any key, where it differs
+package TamperCases;
+
+use strict;
+use warnings;
+
+use Exporter 'import';
+use File::Copy qw(copy);
+use Tamper;
+use VerityTest;
+
+our @EXPORT = qw(tamper_template tamper_cases);
+
+my $patients = 'public.patients';
+
+# Fill the template; returns what the cases need to know of it.
+sub tamper_template
+{
+	my ($node) = @_;
+	my $sql = sub { return $node->safe_psql('postgres', $_[0]); };
+	$sql->(q(
+		CREATE TYPE result AS ENUM ('negative', 'positive');
+		CREATE TABLE patients (id int PRIMARY KEY, name text NOT NULL, test result, note text,
+			CHECK (id > 0)) USING verity;
+		CREATE INDEX patients_name ON patients (name);
+		CREATE TABLE visits (id int PRIMARY KEY, clinic text, ward text) USING verity;
+		CREATE TABLE north (id int PRIMARY KEY, v text) USING verity;
+		CREATE TABLE south (id int PRIMARY KEY, v text) USING verity;
+		CREATE TABLE doomed (id int PRIMARY KEY, v text) USING verity;
+		CREATE TABLE scans (id int PRIMARY KEY, image text) USING verity;
+		ALTER TABLE scans ALTER image SET STORAGE EXTERNAL;
+	));
+	$sql->(q(INSERT INTO patients SELECT g, 'name ' || to_char(g, 'FM000'), 'negative', repeat('x', 60) FROM generate_series(1, 300) g));
+	$sql->(q(INSERT INTO visits SELECT g, 'clinic', 'ward' FROM generate_series(1, 30) g));
+	$sql->(q(INSERT INTO north SELECT g, 'v' || to_char(g, 'FM000') FROM generate_series(1, 20) g));
+	$sql->(q(INSERT INTO south SELECT g, 'w' || to_char(g, 'FM000') FROM generate_series(1, 20) g));
+	$sql->(q(INSERT INTO doomed VALUES (1, 'one')));
+	$sql->(q(INSERT INTO scans SELECT 1, string_agg(md5(g::text), '') FROM generate_series(1, 400) g));
+	$sql->(q(CREATE TABLE heap_rows (id int); INSERT INTO heap_rows VALUES (1)));
+
+	my %facts;
+	for my $relation (
+		qw(patients patients_pkey visits north south doomed scans),
+		qw(verity.journal verity.journal_serials verity.journal_heads))
+	{
+		$facts{file}{$relation} = $sql->("SELECT pg_relation_filepath('$relation')");
+	}
+	$facts{file}{toast} =
+	  $sql->(q(SELECT pg_relation_filepath(reltoastrelid) FROM pg_class WHERE relname = 'scans'));
+
+	# an older state of some files, to put back
+	$sql->('CHECKPOINT');
+	for my $relation (qw(patients visits))
+	{
+		copy($node->data_dir . "/$facts{file}{$relation}", $node->basedir . "/old_$relation") or die $!;
+		$facts{old}{$relation} = $node->basedir . "/old_$relation";
+	}
+
+	# row 10: three updates; row 11: one; row 20: deleted; row 1000: aborted
+	$sql->(q(UPDATE patients SET note = repeat('y', 60) WHERE id = 10));
+	$sql->(q(UPDATE patients SET note = repeat('z', 60) WHERE id = 10));
+	$sql->(q(UPDATE patients SET test = 'positive' WHERE id = 10));
+	$sql->(q(UPDATE patients SET test = 'positive' WHERE id = 11));
+	$sql->(q(DELETE FROM patients WHERE id = 20));
+	$sql->(q(BEGIN; INSERT INTO patients VALUES (1000, 'nobody', 'positive', repeat('x', 60)); ROLLBACK));
+	$sql->(q(INSERT INTO visits VALUES (31, 'clinic', 'ward')));
+	$sql->(q(UPDATE visits SET ward = 'yard' WHERE id = 1));
+	$sql->(q(INSERT INTO visits VALUES (32, 'clinic', 'ward')));
+
+	# TIDs and transactions, read from the file
+	$sql->('CHECKPOINT');
+	for my $row ([ 'patients', 1 ], [ 'patients', 2 ], [ 'patients', 3 ], [ 'patients', 10 ],
+		[ 'patients', 11 ], [ 'visits', 1 ], [ 'visits', 2 ], [ 'visits', 31 ], [ 'visits', 32 ],
+		[ 'north', 1 ], [ 'north', 2 ], [ 'south', 1 ], [ 'scans', 1 ])
+	{
+		my ($table, $id) = @$row;
+		@{ $facts{tid}{"$table/$id"} }{qw(tid xmin)} =
+		  split / /, $sql->("SELECT ctid || ' ' || xmin FROM $table WHERE id = $id");
+	}
+	my @all = records($node->data_dir . "/$facts{file}{patients}");
+	$facts{deleted} = (grep { $_->{xmax} != 0 && $_->{kind} != 3 && $_->{ctid} eq tid_bytes($_->{tid}) } @all)[0];
+	$facts{tombstone} = (grep { $_->{kind} == 3 } @all)[0];
+	$facts{row10} = [ sort { $a->{serial} <=> $b->{serial} }
+		  grep { $_->{tid} eq $facts{tid}{'patients/10'}{tid} || $_->{root} eq tid_bytes('(1,10)') || $_->{tid} eq '(1,10)' } @all ];
+	$facts{aborted} = $all[-1];
+	return %facts;
+}
+
+# The TID of the current version of a row.
+sub tid { my ($facts, $row) = @_; return $facts->{tid}{$row}{tid}; }
+
+sub record_cases
+{
+	return (
+		{
+			name => 'a byte of ciphertext',
+			files => sub { flip_byte($_[1]{patients}, tid($_[2], 'patients/1'), 52 + 40) },
+			finds => ["$patients: record"],
+		},
+		{
+			name => 'a byte of a tag',
+			files => sub { flip_byte($_[1]{patients}, tid($_[2], 'patients/1'), -1) },
+			finds => ["$patients: record"],
+		},
+		{
+			name => 'a byte of a sealed header: the key id',
+			files => sub { flip_byte($_[1]{patients}, tid($_[2], 'patients/1'), 76) },
+			finds => ["$patients: record"],
+		},
+		{
+			name => 'a byte of a sealed header: the generation',
+			files => sub { set_record($_[1]{patients}, tid($_[2], 'patients/1'), 'generation', 77) },
+			finds => ["$patients: record"],
+		},
+		{
+			name => 'a byte of a sealed header: what it supersedes',
+			files => sub { flip_byte($_[1]{patients}, tid($_[2], 'patients/11'), 92) },
+			finds => ["$patients: record"],
+		},
+		{
+			name => 'a record removed',
+			files => sub { remove_item($_[1]{patients}, tid($_[2], 'patients/1')) },
+			finds => ["$patients: missing"],
+		},
+		{
+			name => 'a tombstone removed and its row revived',
+			files => sub {
+				my ($node, $file, $facts) = @_;
+				remove_item($file->{patients}, $facts->{tombstone}{tid});
+				set_infomask($file->{patients}, $facts->{deleted}{tid}, XMAX_INVALID, XMAX_COMMITTED);
+				set_record($file->{patients}, $facts->{deleted}{tid}, 'xmax', 0);
+			},
+			finds => ["$patients: missing"],
+		},
+		{
+			name => 'a record copied over another',
+			files => sub {
+				copy_record($_[1]{patients}, tid($_[2], 'patients/1'), $_[1]{patients}, tid($_[2], 'patients/2'));
+			},
+			finds => [ "$patients: duplicate", "$patients: missing" ],
+		},
+		{
+			name => 'a record copied over one of another table',
+			files => sub {
+				copy_record($_[1]{south}, tid($_[2], 'south/1'), $_[1]{north}, tid($_[2], 'north/1'));
+			},
+			finds => ['public.north: record'],
+		},
+		{
+			name => 'a made-up record with a plausible header',
+			files => sub {
+				my ($node, $file, $facts) = @_;
+				my $like = find_record($file->{visits}, tid($facts, 'visits/32'));
+				my $bytes = $like->{bytes};
+				substr($bytes, 56, 4) = pack 'L>', $like->{sequence} + 1;
+				add_item($file->{visits}, $like->{block}, $bytes);
+			},
+			finds => ['public.visits: record'],
+		},
+	);
+}
+
+sub envelope_cases
+{
+	return (
+		{
+			name => 'xmin forged',
+			files => sub {
+				set_record($_[1]{patients}, tid($_[2], 'patients/1'), 'xmin', $_[2]{tid}{'visits/32'}{xmin});
+			},
+			finds => ["$patients: envelope"],
+		},
+		{
+			name => 'a row hidden: xmax forged',
+			files => sub {
+				my ($node, $file, $facts) = @_;
+				my $tid = tid($facts, 'patients/1');
+				set_record($file->{patients}, $tid, 'xmax', $facts->{tid}{'patients/1'}{xmin});
+				set_infomask($file->{patients}, $tid, XMAX_COMMITTED, XMAX_INVALID);
+			},
+			finds => ["$patients: envelope"],
+		},
+		{
+			name => 'a deleted row revived: xmax cleared',
+			files => sub {
+				my ($node, $file, $facts) = @_;
+				set_record($file->{patients}, $facts->{deleted}{tid}, 'xmax', 0);
+				set_infomask($file->{patients}, $facts->{deleted}{tid}, XMAX_INVALID, XMAX_COMMITTED);
+			},
+			finds => ["$patients: envelope"],
+		},
+		{
+			name => 'a frozen flag on an aborted record',
+			files => sub {
+				set_infomask($_[1]{patients}, $_[2]{aborted}{tid}, XMIN_COMMITTED | XMIN_INVALID, 0);
+			},
+			finds => ["$patients: envelope"],
+		},
+		{
+			name => 'xmax in the future',
+			files => sub {
+				set_record($_[1]{patients}, tid($_[2], 'patients/1'), 'xmax', 1_000_000);
+				set_infomask($_[1]{patients}, tid($_[2], 'patients/1'), 0, XMAX_INVALID | XMAX_COMMITTED);
+			},
+			finds => ["$patients: envelope"],
+		},
+		{
+			name => 'the serial of who ended a version forged',
+			files => sub {
+				set_record($_[1]{patients}, $_[2]{row10}[0]{tid}, 'ender', $_[2]{row10}[-1]{serial});
+			},
+			finds => ["$patients: envelope"],
+		},
+		{
+			name => 'a link to the next version redirected',
+			files => sub {
+				set_record($_[1]{patients}, $_[2]{row10}[0]{tid}, 'ctid', tid_bytes(tid($_[2], 'patients/11')));
+			},
+			finds => ["$patients: link"],
+		},
+		{
+			name => 'a link to the version before redirected',
+			files => sub {
+				set_record($_[1]{patients}, tid($_[2], 'patients/10'), 'prev', tid_bytes(tid($_[2], 'patients/1')));
+			},
+			finds => ["$patients: link"],
+		},
+		{
+			name => 'a skip pointer redirected',
+			files => sub {
+				set_record($_[1]{patients}, tid($_[2], 'patients/10'), 'skip', tid_bytes(tid($_[2], 'patients/1')));
+			},
+			finds => ["$patients: link"],
+		},
+		{
+			name => 'a version moved under another root',
+			files => sub {
+				set_record($_[1]{patients}, tid($_[2], 'patients/10'), 'root', tid_bytes('(1,1)'));
+			},
+			finds => ["$patients: link"],
+		},
+		{
+			name => 'a hint redirected to an older version whose xmax was cleared',
+			files => sub {
+				my ($node, $file, $facts) = @_;
+				my ($root, $older) = @{ $facts->{row10} };
+				set_record($file->{patients}, $root->{tid}, 'root', tid_bytes($older->{tid}));
+				set_record($file->{patients}, $older->{tid}, 'xmax', 0);
+				set_record($file->{patients}, $older->{tid}, 'ctid', tid_bytes($older->{tid}));
+				set_infomask($file->{patients}, $older->{tid}, XMAX_INVALID, XMAX_COMMITTED);
+			},
+			finds => [ "$patients: envelope", "$patients: link" ],
+		},
+		{
+			name => 'a record flagged as tombstone, which no scan sees',
+			files => sub {
+				set_record($_[1]{patients}, tid($_[2], 'patients/1'), 'flags',
+					0x02 | record_field($_[1]{patients}, tid($_[2], 'patients/1'), 'flags'));
+			},
+			finds => ["$patients: envelope"],
+		},
+	);
+}
+
+sub page_cases
+{
+	return (
+		{
+			name => 'a page put back to an older image',
+			files => sub { write_page($_[1]{patients}, 1, read_page($_[2]{old}{patients}, 1)) },
+			finds => ["$patients: envelope"],
+		},
+		{
+			name => 'a page zeroed',
+			files => sub { write_page($_[1]{patients}, 2, "\0" x BLCKSZ) },
+			finds => ["$patients: missing"],
+		},
+		{
+			name => 'two pages swapped',
+			files => sub { swap_pages($_[1]{patients}, 2, 3) },
+			finds => [ "$patients: index", "$patients: link" ],
+		},
+		{
+			name => 'the table cut short',
+			files => sub { truncate_file($_[1]{patients}, 3 * BLCKSZ) },
+			finds => ["$patients: missing"],
+		},
+		{
+			name => 'the table put back to an older copy',
+			files => sub { copy($_[2]{old}{visits}, $_[1]{visits}) or die $! },
+			finds => ['public.visits: missing'],
+		},
+		{
+			name => 'a map bit set over current records',
+			files => sub { patch_file($_[1]{patients}, map_offset($_[1]{patients}, 1), 1, sub { $_[0] | "\x04" }) },
+			finds => ["$patients: map"],
+		},
+		{
+			name => 'the ledger id on the meta page changed',
+			files => sub { patch_file($_[1]{visits}, 24 + 8, 1, sub { $_[0] ^ "\x01" }) },
+			finds => ['public.visits: meta'],
+		},
+		{
+			name => 'a byte of a TOAST chunk',
+			files => sub {
+				my $item = record_at($_[1]{toast}, '(0,1)');
+				patch_file($_[1]{toast}, $item->{offset} + 100, 1, sub { $_[0] ^ "\x01" });
+			},
+			finds => ['public.scans: record'],
+		},
+		{
+			name => 'a TOAST chunk removed',
+			files => sub { remove_item($_[1]{toast}, '(0,2)') },
+			finds => ['public.scans: record'],
+		},
+		{
+			name => 'the files of two tables of one shape swapped',
+			files => sub {
+				my ($node, $file) = @_;
+				rename $file->{north}, "$file->{north}.x" or die $!;
+				rename $file->{south}, $file->{north} or die $!;
+				rename "$file->{north}.x", $file->{south} or die $!;
+			},
+			finds => [ 'public.north: meta', 'public.south: meta' ],
+		},
+		{
+			name => 'an index entry removed',
+			files => sub {
+				my $item = (page_items($_[1]{patients_pkey}, 1))[0];
+				patch_file($_[1]{patients_pkey}, $item->{pointer}, 4,
+					sub { pack 'L<', unpack('L<', $_[0]) | (3 << 15) });
+			},
+			finds => ['public.patients_pkey: index'],
+		},
+		{
+			name => 'an index entry redirected',
+			files => sub {
+				my @items = page_items($_[1]{patients_pkey}, 1);
+				my $other = read_bytes($_[1]{patients_pkey}, $items[4]{offset}, 6);
+				patch_file($_[1]{patients_pkey}, $items[3]{offset}, 6, sub { $other });
+			},
+			finds => ['public.patients_pkey: index'],
+		},
+	);
+}
+
+# Where the map's bits of a block stand: at the end of the meta page's struct.
+sub map_offset
+{
+	my ($path, $block) = @_;
+	return 24 + 72 + 80 * 36 + 100 * 16 + int($block / 4);
+}
+
+sub xact_cases
+{
+	return (
+		{
+			name => 'a bit of pg_xact flipped',
+			files => sub { set_xact_status($_[0], $_[2]{tid}{'visits/31'}{xmin}, 2) },
+			finds => ['public.visits: envelope'],
+		},
+		{
+			name => 'hint bits turned to "aborted", and then VACUUM',
+			files => sub {
+				set_infomask($_[1]{visits}, tid($_[2], 'visits/31'), XMIN_INVALID, XMIN_COMMITTED);
+			},
+			sql => 'VACUUM visits',
+			finds => ['public.visits: envelope'],
+		},
+		{
+			name => 'a recent bit of pg_xact flipped, and then crash recovery',
+			before => sub {
+				my ($sql, $facts) = @_;
+				$facts->{recent} = $sql->(q(INSERT INTO visits VALUES (40, 'c', 'w') RETURNING pg_current_xact_id()));
+				$sql->('CHECKPOINT');
+			},
+			stop => 'immediate',
+			files => sub { set_xact_status($_[0], $_[2]{recent}, 2) },
+			sql => q(INSERT INTO visits VALUES (41, 'c', 'w')),
+			finds => ['verity.journal: void'],
+		},
+	);
+}
+
+sub catalog_cases
+{
+	return (
+		{
+			name => q(two columns' names swapped),
+			sql => q(
+				UPDATE pg_attribute SET attname = 'x' WHERE attrelid = 'visits'::regclass AND attname = 'clinic';
+				UPDATE pg_attribute SET attname = 'clinic' WHERE attrelid = 'visits'::regclass AND attname = 'ward';
+				UPDATE pg_attribute SET attname = 'ward' WHERE attrelid = 'visits'::regclass AND attname = 'x'),
+			finds => ['public.visits: schema'],
+		},
+		{
+			name => 'an enum label renamed',
+			sql => q(UPDATE pg_enum SET enumlabel = 'clear' WHERE enumlabel = 'positive'),
+			finds => ["$patients: schema"],
+		},
+		{
+			name => 'a constraint dropped in the catalog',
+			sql => q(DELETE FROM pg_constraint WHERE conname = 'patients_id_check'),
+			finds => ["$patients: schema"],
+		},
+		{
+			name => 'the pg_class row of a table deleted',
+			sql => q(DELETE FROM pg_class WHERE relname = 'doomed'),
+			finds => ['public.doomed: table'],
+		},
+		{
+			name => 'a heap twin in place of a renamed table',
+			sql => q(UPDATE pg_class SET relname = 'north_old' WHERE relname = 'north';
+				UPDATE pg_type SET typname = 'north_old' WHERE typname = 'north';
+				CREATE TABLE north (id int, v text) USING heap;
+				INSERT INTO north SELECT id, v FROM north_old),
+			finds => ['public.north: schema'],
+		},
+		{
+			name => 'the access method changed in the catalog',
+			sql => q(UPDATE pg_class SET relam = (SELECT oid FROM pg_am WHERE amname = 'heap') WHERE relname = 'doomed'),
+			finds => ['public.doomed: table'],
+		},
+	);
+}
+
+sub tamper_cases
+{
+	return (record_cases(), envelope_cases(), page_cases(), xact_cases(), catalog_cases());
+}
+
+1;
