@@ -1,27 +1,16 @@
 /*
  * keys_cache.c
- *	  The keystore as this backend has it, and its changes.
+ *	  The keystore as this backend has it.
  *
  * A backend parses the keystore at its first need of a key, and again when a
  * key is missing and the file is another one than it parsed.  A changed
  * master key is asked for again when the one at hand does not open the file.
- *
- * A change holds the keystore's LWLock and the directory's lock file from
- * re-reading the file to renaming its successor over it.  Between, what this
- * backend has in memory may be ahead of the file: cache_valid is off, so that
- * an error makes the next use read the file again.
- *
- * Nothing of this is in WAL.  A key that was made for a transaction that
- * aborts stays in the keystore, and is harmless there.
  */
 #include "postgres.h"
 
-#include "access/xlog.h"
 #include "am/keys_internal.h"
 #include "crypto/kdf.h"
 #include "crypto/secmem.h"
-#include "miscadmin.h"
-#include "sql/settings.h"
 
 static keystore *cache;			/* NULL: not parsed yet */
 static bool cache_valid;		/* it is what cache_stat's file holds */
@@ -48,8 +37,8 @@ secrets_ready(KeysProblem *problem)
 }
 
 /* Have the master key; with again, ask its provider even so. */
-static bool
-master_ready(bool again, KeysProblem *problem)
+bool
+keys_master_ready(bool again, KeysProblem *problem)
 {
 	if (!secrets_ready(problem))
 		return false;
@@ -80,12 +69,12 @@ open_sealed(const uint8 *sealed, size_t len, keystore **out, KeysProblem *proble
 	bool		fresh = !master_loaded;
 	core_status status;
 
-	if (!master_ready(false, problem))
+	if (!keys_master_ready(false, problem))
 		return false;
 	status = keystore_parse(sealed, len, master_key, out);
 	if (status == CORE_E_AUTH && !fresh)
 	{
-		if (!master_ready(true, problem))
+		if (!keys_master_ready(true, problem))
 			return false;
 		status = keystore_parse(sealed, len, master_key, out);
 	}
@@ -152,28 +141,30 @@ keys_cache_find(uint64 key_id)
 	return keystore_find_key(cache, key_id);
 }
 
-/* Begin a change: locks, and the keystore as the file is now. */
-static int
-change_begin(void)
+/* The keystore in memory, which keys_cache_load has loaded. */
+keystore *
+keys_cache(void)
 {
-	KeysProblem problem;
-	int			lock;
-
-	/* ask the provider before anything is locked */
-	if (!keys_cache_load(false, &problem))
-		keys_problem_raise(&problem);
-
-	LWLockAcquire(verity_lock(VERITY_LOCK_KEYSTORE), LW_EXCLUSIVE);
-	lock = keys_file_lock();
-	if (!keys_cache_load(true, &problem))
-		keys_problem_raise(&problem);
-	cache_valid = false;
-	return lock;
+	return cache;
 }
 
-/* Write the keystore in memory to its file. */
-static void
-write_keystore(const keystore *ks)
+/* The cache is ahead of the file, until it is settled. */
+void
+keys_cache_unsettle(void)
+{
+	cache_valid = false;
+}
+
+/* The file now holds what the cache has. */
+void
+keys_cache_settle(void)
+{
+	cache_valid = keys_file_stat(&cache_stat);
+}
+
+/* Write a keystore, sealed under the master key at hand, to the file. */
+void
+keys_cache_write(const keystore *ks)
 {
 	uint8	   *sealed;
 	uint8	   *copy;
@@ -184,47 +175,13 @@ write_keystore(const keystore *ks)
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("could not seal the keystore"),
 				 errhint("Check the server's memory and the OpenSSL installation.")));
+
+	/* an error of the writing must not leak it */
 	copy = palloc(len);
 	memcpy(copy, sealed, len);
 	free(sealed);
 	keys_file_write(copy, len);
 	pfree(copy);
-}
-
-/* End a change: on disk, then visible to others. */
-static void
-change_end(int lock)
-{
-	write_keystore(cache);
-	if (keys_file_stat(&cache_stat))
-		cache_valid = true;
-	keys_file_unlock(lock);
-	LWLockRelease(verity_lock(VERITY_LOCK_KEYSTORE));
-}
-
-/* End a change that turned out to be none. */
-static void
-change_cancel(int lock)
-{
-	cache_valid = true;
-	keys_file_unlock(lock);
-	LWLockRelease(verity_lock(VERITY_LOCK_KEYSTORE));
-}
-
-/* Raise the failure of a change to the keystore in memory. */
-static void
-change_failed(core_status status)
-{
-	if (status == CORE_E_LIMIT)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("the keystore is full"),
-				 errhint("A keystore holds at most %d keys and %d journals.",
-						 KEYSTORE_KEYS_MAX, KEYSTORE_JOURNALS_MAX)));
-	ereport(ERROR,
-			(errcode(ERRCODE_OUT_OF_MEMORY),
-			 errmsg("could not add to the keystore"),
-			 errhint("Raise the limit of locked memory (ulimit -l).")));
 }
 
 /* Can keys be had? */
@@ -243,52 +200,6 @@ verity_keystore_exists(void)
 	struct stat st;
 
 	return cache_valid || keys_file_stat(&st);
-}
-
-/* Write a new, empty keystore; false where there is one that opens. */
-bool
-verity_keystore_init(void)
-{
-	KeysProblem problem;
-	keystore   *created;
-	struct stat st;
-	int			lock;
-
-	if (RecoveryInProgress())
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("cannot make a keystore during recovery"),
-				 errhint("Copy the primary's keystore directory and master key to this server.")));
-	keys_directory_create();
-
-	LWLockAcquire(verity_lock(VERITY_LOCK_KEYSTORE), LW_EXCLUSIVE);
-	lock = keys_file_lock();
-	if (keys_file_stat(&st))
-	{
-		keys_file_unlock(lock);
-		LWLockRelease(verity_lock(VERITY_LOCK_KEYSTORE));
-		if (!keys_cache_load(true, &problem))
-			keys_problem_raise(&problem);
-		return false;
-	}
-
-	if (keys_master_file_missing())
-		keys_master_file_create();
-	if (!master_ready(true, &problem))
-		keys_problem_raise(&problem);
-	if (keystore_new(GetSystemIdentifier(), &created) != CORE_OK)
-		change_failed(CORE_E_CRYPTO);
-	write_keystore(created);
-	keystore_free(created);
-	keys_file_unlock(lock);
-	LWLockRelease(verity_lock(VERITY_LOCK_KEYSTORE));
-
-	if (keys_directory_inside_data())
-		ereport(WARNING,
-				(errmsg("keystore directory \"%s\" is inside the data directory", keys_directory()),
-				 errdetail("Backups of the data directory hold the keystore, so erased keys come back with them."),
-				 errhint("Set verity.keystore_directory to a directory elsewhere and move the keystore there.")));
-	return true;
 }
 
 /* What stands between this server and its keys; NULL when nothing. */
@@ -327,135 +238,4 @@ verity_key_commitment(uint64 key_id, uint8 commitment[32])
 	if (key == NULL)
 		return false;
 	return kdf_commitment(key->key, commitment) == CORE_OK;
-}
-
-/* Make a DEK; it is on disk when this returns. */
-uint64
-verity_key_create(const uint8 journal_id[16], const uint8 ledger[LEDGER_ID_SIZE],
-				  uint8 commitment[32])
-{
-	int			lock = change_begin();
-	uint64		key_id;
-	core_status status = keystore_add_key(cache, journal_id, ledger, &key_id);
-	const keystore_key *key;
-
-	if (status != CORE_OK)
-		change_failed(status);
-	change_end(lock);
-
-	key = keys_cache_find(key_id);
-	if (key == NULL)
-		elog(ERROR, "a new key is missing from the keystore");
-	memcpy(commitment, key->commitment, 32);
-	return key_id;
-}
-
-/* What the keystore has of a journal; made where it is missing. */
-static keystore_journal *
-journal_ready(const uint8 journal_id[16])
-{
-	keystore_journal *journal = keystore_find_journal(cache, journal_id);
-	core_status status;
-	int			lock;
-
-	if (journal != NULL)
-		return journal;
-	lock = change_begin();
-	if (keystore_find_journal(cache, journal_id) != NULL)
-		change_cancel(lock);
-	else
-	{
-		status = keystore_add_journal(cache, journal_id);
-		if (status != CORE_OK)
-			change_failed(status);
-		change_end(lock);
-	}
-	return keystore_find_journal(cache, journal_id);
-}
-
-/* Have the journal's HMAC key at hand, where keys can be had at all. */
-bool
-verity_journal_key_prepare(const uint8 journal_id[16])
-{
-	KeysProblem problem;
-
-	if (!keys_cache_load(false, &problem))
-	{
-		if (verity_keystore_exists())
-			keys_problem_raise(&problem);
-		return false;
-	}
-	return journal_ready(journal_id) != NULL;
-}
-
-/* HMAC of an entry's core; zeros where the cluster has no keystore. */
-void
-verity_journal_hmac(const uint8 journal_id[16], const void *core, Size len, uint8 out[32])
-{
-	memset(out, 0, 32);
-	if (!verity_journal_key_prepare(journal_id))
-		return;
-	if (kdf_hmac(keystore_find_journal(cache, journal_id)->hmac_key, core, len, out) != CORE_OK)
-		elog(ERROR, "could not compute an HMAC");
-}
-
-/* Check an HMAC; false when no key can be had. */
-bool
-verity_journal_hmac_check(const uint8 journal_id[16], const void *core, Size len,
-						  const uint8 hmac[32], bool *ok)
-{
-	KeysProblem problem;
-	keystore_journal *journal;
-	hash256		given;
-	hash256		computed;
-
-	if (!keys_cache_load(false, &problem))
-		return false;
-	journal = keystore_find_journal(cache, journal_id);
-	if (journal == NULL && keys_cache_load(true, &problem))
-		journal = keystore_find_journal(cache, journal_id);
-	if (journal == NULL || kdf_hmac(journal->hmac_key, core, len, computed.bytes) != CORE_OK)
-		return false;
-	memcpy(given.bytes, hmac, 32);
-	*ok = hash_equal(&given, &computed);
-	return true;
-}
-
-/* The high-water mark of a journal, as the file has it now. */
-bool
-verity_journal_mark_get(const uint8 journal_id[16], uint64 *position,
-						uint64 *generation, hash256 *hash)
-{
-	KeysProblem problem;
-	keystore_journal *journal;
-
-	if (!keys_cache_load(true, &problem))
-		return false;
-	journal = keystore_find_journal(cache, journal_id);
-	if (journal == NULL)
-		return false;
-	*position = journal->position;
-	*generation = journal->generation;
-	*hash = journal->hash;
-	return true;
-}
-
-/* Set a journal's high-water mark; no effect without keys. */
-void
-verity_journal_mark_set(const uint8 journal_id[16], uint64 position,
-						uint64 generation, const hash256 *hash)
-{
-	keystore_journal *journal;
-	int			lock;
-
-	if (!verity_keys_available() || journal_ready(journal_id) == NULL)
-		return;
-	lock = change_begin();
-	journal = keystore_find_journal(cache, journal_id);
-	if (journal == NULL)
-		elog(ERROR, "a journal is missing from the keystore");
-	journal->position = position;
-	journal->generation = generation;
-	journal->hash = *hash;
-	change_end(lock);
 }

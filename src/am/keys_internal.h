@@ -4,7 +4,9 @@
  *
  *	  keys_master.c   where the master key comes from
  *	  keys_file.c     the keystore's directory, file and lock
- *	  keys_cache.c    the keystore as this backend has it, and its changes
+ *	  keys_cache.c    the keystore as this backend has it
+ *	  keys_change.c   its changes
+ *	  keys_journal.c  what it has of a journal
  *
  * Reading never throws for what is wrong outside the server: it fills a
  * KeysProblem, which the caller raises, warns about, or drops.
@@ -78,5 +80,31 @@ extern bool keys_cache_load(bool refresh, KeysProblem *problem);
  * when it is not there.  Good until the next call of a keys function.
  */
 extern const keystore_key *keys_cache_find(uint64 key_id);
+
+/* Have the master key at hand; with again, ask its provider even so. */
+extern bool keys_master_ready(bool again, KeysProblem *problem);
+
+/* The keystore in memory, after keys_cache_load. */
+extern keystore *keys_cache(void);
+
+/* Around a change: in between, an error makes the next load read the file. */
+extern void keys_cache_unsettle(void);
+extern void keys_cache_settle(void);
+
+/* Write a keystore to the file; the master key is at hand. */
+extern void keys_cache_write(const keystore *ks);
+
+/* --- keys_change.c --- */
+
+/*
+ * Lock the keystore and read it as it is now; change what is returned, then
+ * end.  An error between leaves the file as it was.
+ */
+extern keystore *keys_change_begin(void);
+extern void keys_change_end(void);
+extern void keys_change_cancel(void);
+
+/* Raise why something could not be added. */
+extern void keys_change_failed(core_status status) pg_attribute_noreturn();
 
 #endif							/* VERITY_KEYS_INTERNAL_H */
