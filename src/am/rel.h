@@ -31,8 +31,10 @@ typedef struct VerityRel
 									 * transaction (seal.c); 0 after a refresh */
 	Bitmapset  *index_attrs;	/* columns of any index, offset by
 								 * FirstLowInvalidHeapAttributeNumber */
-	Bitmapset  *key_attrs;		/* columns of primary key and replica identity
-								 * (INDEX_ATTR_BITMAP_KEY), same offset */
+	Bitmapset  *key_attrs;		/* columns that a foreign key may reference
+								 * (INDEX_ATTR_BITMAP_KEY): decide the lock */
+	Bitmapset  *identity_attrs; /* columns of primary key and replica identity:
+								 * decide ENVELOPE_SAME_KEY */
 } VerityRel;
 
 extern VerityRel *verity_rel(Relation rel);
@@ -78,6 +80,9 @@ extern bool verity_meta_schema_get(Relation rel, uint32 version, VerityMetaSchem
 
 /* Leave the hint to the transaction that lifts this table's protection. */
 extern void verity_meta_set_release(Relation rel, uint64 serial);
+
+/* Clear the map that the meta page holds: the table was emptied. */
+extern void verity_meta_forget_map(Relation rel);
 
 /* Digest of a schema version; false when the version is not known. */
 extern bool verity_meta_schema_digest(Relation rel, uint32 version, hash256 *digest);

@@ -11,6 +11,7 @@
 #include "access/heapam.h"
 #include "access/relscan.h"
 #include "access/tableam.h"
+#include "catalog/index.h"
 #include "commands/vacuum.h"
 #include "executor/tuptable.h"
 #include "nodes/execnodes.h"
@@ -88,7 +89,9 @@ extern void verity_finish_bulk_insert(Relation rel, int options);
 
 /* --- toast.c --- */
 
-/* The ciphertext || tag of a TOASTed record, palloc'd; *len its length. */
+/* TOAST pointer of a record, palloc'd; NULL where the record is inline. */
+extern struct varlena *verity_toast_pointer(HeapTupleHeader record, Size header_size);
+
 extern uint8 *verity_toast_fetch(HeapTuple record, Size header_size, Size *len);
 
 /* The sealed part's pieces of a record on a page or in TOAST. */

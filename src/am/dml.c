@@ -1,0 +1,349 @@
+/*
+ * dml.c
+ *	  INSERT, COPY and speculative insertion.
+ *
+ * A first version is its own root.  Order of things: seal (may fail), get a
+ * page, one critical section that adds the record and logs it, then fold the
+ * leaf into the transaction's Merkle state.  After a crash in between, the
+ * record is there and its transaction is not committed.
+ */
+#include "postgres.h"
+
+#include "access/detoast.h"
+#include "access/heapam.h"
+#include "access/toast_internals.h"
+#include "access/xact.h"
+#include "access/xloginsert.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/predicate.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "am/dml_wal.h"
+#include "am/draft.h"
+#include "am/place.h"
+#include "am/seal.h"
+#include "am/table.h"
+#include "am/wal.h"
+#include "am/xact.h"
+
+/* Errors that no write may get past. */
+static void
+check_may_write(Relation rel)
+{
+	if (IsParallelWorker() || IsInParallelMode())
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+				 errmsg("cannot write verity table \"%s\" in a parallel operation",
+						RelationGetRelationName(rel))));
+}
+
+void
+verity_check_row_size(Relation rel, TupleTableSlot *slot)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	Size		total = 0;
+
+	slot_getallattrs(slot);
+	for (int i = 0; i < desc->natts; i++)
+		if (TupleDescAttr(desc, i)->attlen == -1 && !slot->tts_isnull[i])
+			total += toast_datum_size(slot->tts_values[i]);
+	if (total > MaxAllocSize - 2 * BLCKSZ)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("row is too large for verity table \"%s\": %zu bytes",
+						RelationGetRelationName(rel), total),
+				 errhint("A row can have at most 1 GB in all its columns together. Keep larger values as large objects or split them over rows.")));
+}
+
+/* Seal a slot's row as the first version of a row. */
+static void
+draft_slot(Relation rel, VerityRel *vrel, TupleTableSlot *slot, CommandId cid, int options,
+		   VerityDraft *draft)
+{
+	bool		free_tuple;
+	HeapTuple	tuple;
+
+	verity_check_row_size(rel, slot);
+	tuple = ExecFetchSlotHeapTuple(slot, false, &free_tuple);
+	verity_draft_make(rel, vrel, RECORD_INSERT, tuple, NULL, options, draft);
+	verity_draft_stamp(draft, GetCurrentTransactionId(), cid, (options & HEAP_INSERT_FROZEN) != 0);
+	VerityGetEnvelope(draft->item)->flags |= ENVELOPE_ROOT;
+	if (free_tuple)
+		heap_freetuple(tuple);
+}
+
+static VerityRel *
+begin_write(Relation rel)
+{
+	VerityRel  *vrel = verity_rel(rel);
+
+	check_may_write(rel);
+	verity_seal_prepare(rel, vrel);
+	return vrel;
+}
+
+/* Put one draft on a page and log it; speculative where token is not 0. */
+static void
+place_draft(Relation rel, VerityDraft *draft, int options, BulkInsertState bistate,
+			uint32 token, ItemPointer tid)
+{
+	VerityPlace place;
+	Page		page;
+
+	verity_place_get(rel, draft->len, options, bistate, &place);
+	CheckForSerializableConflictIn(rel, NULL, InvalidBlockNumber);
+	page = BufferGetPage(place.buffer);
+
+	START_CRIT_SECTION();
+	verity_place_item(place.buffer, draft, tid);
+	verity_place_clear_map(&place);
+	if (token != 0)
+		HeapTupleHeaderSetSpeculativeToken((HeapTupleHeader)
+										   PageGetItem(page, PageGetItemId(page, ItemPointerGetOffsetNumber(tid))),
+										   token);
+	if (RelationNeedsWAL(rel))
+	{
+		XLogRecPtr	recptr = verity_log_insert(&place, tid, draft->len,
+											   (options & HEAP_INSERT_FROZEN) ? XLV_FROZEN : 0);
+
+		PageSetLSN(page, recptr);
+		if (BufferIsValid(place.mapbuf))
+			PageSetLSN(BufferGetPage(place.mapbuf), recptr);
+	}
+	END_CRIT_SECTION();
+
+	verity_place_release(&place);
+	pgstat_count_heap_insert(rel, 1);
+}
+
+static void
+insert_one(Relation rel, TupleTableSlot *slot, CommandId cid, int options,
+		   BulkInsertState bistate, uint32 token)
+{
+	VerityRel  *vrel = begin_write(rel);
+	VerityDraft draft;
+
+	slot->tts_tableOid = RelationGetRelid(rel);
+	draft_slot(rel, vrel, slot, cid, options, &draft);
+	place_draft(rel, &draft, options, bistate, token, &slot->tts_tid);
+	/* a speculative record counts when it is complete */
+	if (token == 0 && vrel->journalled)
+		verity_xact_fold(vrel, &draft.id, &draft.leaf);
+	verity_draft_free(&draft);
+}
+
+void
+verity_tuple_insert(Relation rel, TupleTableSlot *slot, CommandId cid,
+					int options, BulkInsertState bistate)
+{
+	insert_one(rel, slot, cid, options, bistate, 0);
+}
+
+void
+verity_tuple_insert_speculative(Relation rel, TupleTableSlot *slot, CommandId cid,
+								int options, BulkInsertState bistate, uint32 token)
+{
+	Assert(token != 0);
+	insert_one(rel, slot, cid, options, bistate, token);
+}
+
+/* The id, leaf and TOAST pointer of the record that a speculation placed. */
+static void
+read_placed(HeapTuple record, record_id *id, hash256 *leaf, struct varlena **toast_pointer)
+{
+	VeritySealedView view;
+	const char *why;
+	hash_part	parts[2];
+
+	if (!verity_sealed_view(record, &view, &why))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("damaged record at (%u,%u): %s",
+						ItemPointerGetBlockNumber(&record->t_self),
+						ItemPointerGetOffsetNumber(&record->t_self), why)));
+	*id = view.header.id;
+	parts[0] = (hash_part) {view.header_bytes, view.header_len};
+	parts[1] = (hash_part) {view.cipher, view.cipher_len};
+	if (hash_parts(0x00, parts, 2, leaf) != CORE_OK)
+		elog(ERROR, "could not hash a record");
+	*toast_pointer = verity_toast_pointer(record->t_data, view.header_len);
+	if (view.toasted)
+		pfree(view.toasted);
+}
+
+/* Confirm or kill the speculative record on its page. */
+static void
+finish_on_page(Relation rel, Buffer buffer, HeapTuple record, bool succeeded)
+{
+	Page		page = BufferGetPage(buffer);
+
+	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	if (!HeapTupleHeaderIsSpeculative(record->t_data))
+		elog(ERROR, "record is not speculative");
+
+	START_CRIT_SECTION();
+	record->t_data->t_ctid = record->t_self;
+	if (!succeeded)
+	{
+		/* invisible to everyone at once, as in heap_abort_speculative */
+		HeapTupleHeaderSetXmin(record->t_data, InvalidTransactionId);
+		PageSetPrunable(page, TransactionXmin);
+	}
+	MarkBufferDirty(buffer);
+	if (RelationNeedsWAL(rel))
+	{
+		xl_verity_speculative xlrec = {.offset = ItemPointerGetOffsetNumber(&record->t_self)};
+
+		XLogBeginInsert();
+		XLogRegisterData((char *) &xlrec, sizeof(xlrec));
+		XLogRegisterBuffer(0, buffer, REGBUF_STANDARD);
+		PageSetLSN(page, XLogInsert(VERITY_RMGR_ID,
+									succeeded ? XLOG_VERITY_CONFIRM : XLOG_VERITY_KILL));
+	}
+	END_CRIT_SECTION();
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+}
+
+void
+verity_tuple_complete_speculative(Relation rel, TupleTableSlot *slot, uint32 token, bool succeeded)
+{
+	VerityRel  *vrel = verity_rel(rel);
+	Buffer		buffer = InvalidBuffer;
+	HeapTupleData record;
+	struct varlena *toast_pointer;
+	record_id	id;
+	hash256		leaf;
+
+	if (!verity_fetch_record(rel, &slot->tts_tid, &buffer, &record, false))
+		elog(ERROR, "speculative record is gone");
+	read_placed(&record, &id, &leaf, &toast_pointer);
+	finish_on_page(rel, buffer, &record, succeeded);
+	ReleaseBuffer(buffer);
+	if (succeeded)
+	{
+		if (vrel->journalled)
+			verity_xact_fold(vrel, &id, &leaf);
+		return;
+	}
+	if (toast_pointer)
+		toast_delete_datum(rel, PointerGetDatum(toast_pointer), true);
+	if (vrel->journalled)
+		verity_xact_discard(vrel, id.sequence);
+	pgstat_count_heap_delete(rel);
+}
+
+/* Log the records first .. first + count - 1, which are on the page. */
+static XLogRecPtr
+log_multi_insert(const VerityPlace *place, VerityDraft *drafts, ItemPointerData *tids,
+				 int count, int flags)
+{
+	PGAlignedBlock header;
+	xl_verity_multi_insert *xlrec = (xl_verity_multi_insert *) header.data;
+	static uint16 lengths[MaxHeapTuplesPerPage];
+	Page		page = BufferGetPage(place->buffer);
+	uint8		bufflags = REGBUF_STANDARD;
+
+	xlrec->flags = flags;
+	xlrec->count = count;
+	for (int i = 0; i < count; i++)
+		xlrec->offsets[i] = ItemPointerGetOffsetNumber(&tids[i]);
+	if (xlrec->offsets[0] == FirstOffsetNumber && PageGetMaxOffsetNumber(page) == count)
+	{
+		xlrec->flags |= XLV_INIT_PAGE;
+		bufflags |= REGBUF_WILL_INIT;
+	}
+	if (BufferIsValid(place->mapbuf))
+		xlrec->flags |= XLV_CLEAR_MAP;
+	XLogBeginInsert();
+	XLogRegisterData(header.data, SizeOfVerityMultiInsert + count * sizeof(OffsetNumber));
+	XLogRegisterBuffer(XLV_BLOCK_NEW, place->buffer, bufflags);
+	for (int i = 0; i < count; i++)
+	{
+		char	   *item = (char *) PageGetItem(page, PageGetItemId(page, xlrec->offsets[i]));
+
+		lengths[i] = drafts[i].len - ENVELOPE_OFFSET;
+		XLogRegisterBufData(XLV_BLOCK_NEW, (char *) &lengths[i], sizeof(uint16));
+		XLogRegisterBufData(XLV_BLOCK_NEW, item + ENVELOPE_OFFSET, lengths[i]);
+	}
+	if (BufferIsValid(place->mapbuf))
+		XLogRegisterBuffer(XLV_BLOCK_MAP, place->mapbuf, 0);
+	XLogSetRecordFlags(XLOG_INCLUDE_ORIGIN);
+	return XLogInsert(VERITY_RMGR_ID, XLOG_VERITY_MULTI_INSERT);
+}
+
+/* Put as many drafts as fit on one page; returns how many. */
+static int
+place_page(Relation rel, VerityDraft *drafts, ItemPointerData *tids, int count, int options,
+		   BulkInsertState bistate)
+{
+	Size		keep_free = RelationGetTargetPageFreeSpace(rel, HEAP_DEFAULT_FILLFACTOR);
+	VerityPlace place;
+	Page		page;
+	int			done = 0;
+
+	verity_place_get(rel, drafts[0].len, options, bistate, &place);
+	page = BufferGetPage(place.buffer);
+
+	/* room for the references that the WAL record makes, two for each record */
+	XLogEnsureRecordSpace(0, 2 * Min(count, MaxHeapTuplesPerPage) + 8);
+	START_CRIT_SECTION();
+	do
+	{
+		verity_place_item(place.buffer, &drafts[done], &tids[done]);
+		done++;
+	} while (done < count && done < MaxHeapTuplesPerPage &&
+			 PageGetHeapFreeSpace(page) >= MAXALIGN(drafts[done].len) + keep_free);
+	verity_place_clear_map(&place);
+	if (RelationNeedsWAL(rel))
+	{
+		XLogRecPtr	recptr = log_multi_insert(&place, drafts, tids, done,
+											  (options & HEAP_INSERT_FROZEN) ? XLV_FROZEN : 0);
+
+		PageSetLSN(page, recptr);
+		if (BufferIsValid(place.mapbuf))
+			PageSetLSN(BufferGetPage(place.mapbuf), recptr);
+	}
+	END_CRIT_SECTION();
+	verity_place_release(&place);
+	return done;
+}
+
+void
+verity_multi_insert(Relation rel, TupleTableSlot **slots, int nslots,
+					CommandId cid, int options, BulkInsertState bistate)
+{
+	VerityRel  *vrel = begin_write(rel);
+	VerityDraft *drafts = palloc(nslots * sizeof(VerityDraft));
+	ItemPointerData *tids = palloc(nslots * sizeof(ItemPointerData));
+
+	for (int i = 0; i < nslots; i++)
+	{
+		slots[i]->tts_tableOid = RelationGetRelid(rel);
+		draft_slot(rel, vrel, slots[i], cid, options, &drafts[i]);
+	}
+	CheckForSerializableConflictIn(rel, NULL, InvalidBlockNumber);
+	for (int done = 0; done < nslots;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		done += place_page(rel, drafts + done, tids + done, nslots - done, options, bistate);
+	}
+	CheckForSerializableConflictIn(rel, NULL, InvalidBlockNumber);
+	for (int i = 0; i < nslots; i++)
+	{
+		slots[i]->tts_tid = tids[i];
+		if (vrel->journalled)
+			verity_xact_fold(vrel, &drafts[i].id, &drafts[i].leaf);
+		verity_draft_free(&drafts[i]);
+	}
+	pfree(tids);
+	pfree(drafts);
+	pgstat_count_heap_insert(rel, nslots);
+}
+
+void
+verity_finish_bulk_insert(Relation rel, int options)
+{
+	/* every record is in shared buffers and WAL already */
+}

@@ -1,0 +1,101 @@
+/*
+ * place.c
+ *	  Finding pages for records and putting records on them.
+ *
+ * RelationGetBufferForTuple (hio.c) chooses the page.  It knows nothing of
+ * map pages: where it extends the relation onto a map page's number, that
+ * page becomes one here, and it is asked again.  Lock order: data pages in
+ * block order, then the map page.
+ */
+#include "postgres.h"
+
+#include "am/place.h"
+
+#include "access/heapam.h"
+#include "access/xloginsert.h"
+#include "miscadmin.h"
+#include "utils/rel.h"
+
+#include "am/map.h"
+
+/* Make the locked, empty page a map page. */
+static void
+make_map_page(Relation rel, Buffer buffer)
+{
+	START_CRIT_SECTION();
+	verity_map_init_page(BufferGetPage(buffer));
+	MarkBufferDirty(buffer);
+	if (RelationNeedsWAL(rel))
+		log_newpage_buffer(buffer, false);
+	END_CRIT_SECTION();
+}
+
+void
+verity_place_lock_map(Relation rel, VerityPlace *place)
+{
+	place->mapbuf = InvalidBuffer;
+	if (!PageIsFull(BufferGetPage(place->buffer)))
+		return;
+	place->mapbuf = ReadBuffer(rel, verity_map_block(BufferGetBlockNumber(place->buffer)));
+	LockBuffer(place->mapbuf, BUFFER_LOCK_EXCLUSIVE);
+}
+
+void
+verity_place_get(Relation rel, Size len, int options, BulkInsertState bistate, VerityPlace *place)
+{
+	/* HEAP_INSERT_FROZEN would make hio.c pin core's visibility map */
+	int			hio_options = options & ~HEAP_INSERT_FROZEN;
+
+	for (;;)
+	{
+		Buffer		vmbuffer = InvalidBuffer;
+
+		place->buffer = RelationGetBufferForTuple(rel, len, InvalidBuffer, hio_options,
+												  bistate, &vmbuffer, NULL);
+		Assert(!BufferIsValid(vmbuffer));
+		if (!verity_block_is_special(BufferGetBlockNumber(place->buffer)))
+			break;
+		make_map_page(rel, place->buffer);
+		UnlockReleaseBuffer(place->buffer);
+	}
+	verity_place_lock_map(rel, place);
+}
+
+void
+verity_place_clear_map(VerityPlace *place)
+{
+	if (!BufferIsValid(place->mapbuf))
+		return;
+	verity_map_clear_bits(BufferGetPage(place->mapbuf), BufferGetBlockNumber(place->buffer));
+	PageClearFull(BufferGetPage(place->buffer));
+	MarkBufferDirty(place->mapbuf);
+}
+
+void
+verity_place_release(VerityPlace *place)
+{
+	if (BufferIsValid(place->mapbuf))
+		UnlockReleaseBuffer(place->mapbuf);
+	if (BufferIsValid(place->buffer))
+		UnlockReleaseBuffer(place->buffer);
+	place->mapbuf = place->buffer = InvalidBuffer;
+}
+
+void
+verity_place_item(Buffer buffer, VerityDraft *draft, ItemPointer tid)
+{
+	Page		page = BufferGetPage(buffer);
+	VerityEnvelope *envelope = VerityGetEnvelope(draft->item);
+	OffsetNumber offset;
+	HeapTupleHeader item;
+
+	offset = PageAddItem(page, (Item) draft->item, draft->len, InvalidOffsetNumber, false, true);
+	if (offset == InvalidOffsetNumber)
+		elog(PANIC, "failed to add a record to page");
+	ItemPointerSet(tid, BufferGetBlockNumber(buffer), offset);
+	item = (HeapTupleHeader) PageGetItem(page, PageGetItemId(page, offset));
+	item->t_ctid = *tid;
+	if (envelope->flags & ENVELOPE_ROOT)
+		VerityGetEnvelope(item)->root = *tid;
+	MarkBufferDirty(buffer);
+}
