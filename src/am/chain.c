@@ -1,0 +1,596 @@
+/*
+ * chain.c
+ *	  Roots and versions: from what an index entry points at to the version
+ *	  that a snapshot sees.
+ *
+ * A root's hint names the newest version, versions link back by prev and skip,
+ * forward by t_ctid.  A link is followed only when its target is what it must
+ * be: a version of this root, or the very record that the sealed header says
+ * this one supersedes (64-bit ids, so that frozen xids do not matter).
+ *
+ * One page is share-locked at a time, and none on return.  Between two pages
+ * only aborted versions can go away; a link to one then fails its check, and
+ * the walk starts over from the root along t_ctid.
+ */
+#include "postgres.h"
+
+#include "access/multixact.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "am/map.h"
+#include "am/scan.h"
+#include "miscadmin.h"
+#include "storage/predicate.h"
+#include "storage/procarray.h"
+#include "utils/snapmgr.h"
+
+/* Steps by prev before skip pointers are tried: most walks are short. */
+#define WALK_PLAIN_STEPS 4
+
+/* What is needed of a version to leave it. */
+typedef struct VersionLinks
+{
+	ItemPointerData self;
+	ItemPointerData root;
+	ItemPointerData hint;		/* of a root */
+	ItemPointerData prev;
+	ItemPointerData skip;
+	ItemPointerData next;		/* t_ctid; invalid when there is none */
+	record_id	id;
+	record_id	supersedes;		/* serial 0: nothing */
+	uint8		flags;
+	uint8		skip_target_rank;
+} VersionLinks;
+
+/* A walk over one row's versions; record's page is share-locked. */
+typedef struct Walk
+{
+	Relation	rel;
+	Snapshot	snapshot;
+	VerityPosition position;	/* 0: the present */
+	bool		cross_roots;	/* go on from a root to what it superseded */
+	bool		plain;			/* look at each version: no skip pointers */
+	Buffer	   *buffer;
+	HeapTuple	record;
+	int			steps;
+} Walk;
+
+/* --- records --- */
+
+OffsetNumber
+verity_page_max_offset(Buffer buffer)
+{
+	if (verity_block_is_special(BufferGetBlockNumber(buffer)))
+		return InvalidOffsetNumber;
+	return PageGetMaxOffsetNumber(BufferGetPage(buffer));
+}
+
+bool
+verity_page_record(Relation rel, Buffer buffer, OffsetNumber offset, HeapTuple record)
+{
+	Page		page = BufferGetPage(buffer);
+	ItemId		item;
+
+	record->t_data = NULL;
+	if (offset < FirstOffsetNumber || offset > verity_page_max_offset(buffer))
+		return false;
+	item = PageGetItemId(page, offset);
+	if (!ItemIdIsNormal(item))
+		return false;
+
+	ItemPointerSet(&record->t_self, BufferGetBlockNumber(buffer), offset);
+	record->t_tableOid = RelationGetRelid(rel);
+	record->t_len = ItemIdGetLength(item);
+	record->t_data = (HeapTupleHeader) PageGetItem(page, item);
+	if (record->t_len < SEALED_OFFSET + RECORD_HEADER_SIZE)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("item (%u,%u) of table \"%s\" is too short for a record",
+						BufferGetBlockNumber(buffer), offset, RelationGetRelationName(rel)),
+				 errhint("Run verity_verify() on the table.")));
+	return true;
+}
+
+bool
+verity_fetch_record(Relation rel, ItemPointer tid, Buffer *buffer,
+					HeapTuple record, bool keep_lock)
+{
+	bool		found;
+
+	*buffer = ReleaseAndReadBuffer(*buffer, rel, ItemPointerGetBlockNumber(tid));
+	LockBuffer(*buffer, BUFFER_LOCK_SHARE);
+	found = verity_page_record(rel, *buffer, ItemPointerGetOffsetNumber(tid), record);
+	if (!found || !keep_lock)
+		LockBuffer(*buffer, BUFFER_LOCK_UNLOCK);
+	return found;
+}
+
+static inline bool
+is_root(HeapTuple record)
+{
+	return (VerityGetEnvelope(record->t_data)->flags & ENVELOPE_ROOT) != 0;
+}
+
+static inline bool
+is_tombstone(HeapTuple record)
+{
+	return (VerityGetEnvelope(record->t_data)->flags & ENVELOPE_TOMBSTONE) != 0;
+}
+
+/* Is it a version of the row part that this root begins? */
+static bool
+belongs_to_root(HeapTuple record, const ItemPointerData *root)
+{
+	VerityEnvelope *envelope = VerityGetEnvelope(record->t_data);
+	ItemPointerData itsroot = is_root(record) ? record->t_self : envelope->root;
+
+	return !is_tombstone(record) &&
+		ItemPointerEquals(&itsroot, unconstify(ItemPointerData *, root));
+}
+
+static bool
+same_id(const record_id *a, const record_id *b)
+{
+	return a->serial == b->serial && a->sequence == b->sequence;
+}
+
+/* Copy a locked record's links out. */
+static void
+read_links(Relation rel, HeapTuple record, VersionLinks *links)
+{
+	VerityEnvelope *envelope = VerityGetEnvelope(record->t_data);
+	ItemPointerData ctid = record->t_data->t_ctid;
+	record_header header;
+
+	if (record_header_decode(VerityGetSealed(record->t_data),
+							 record->t_len - SEALED_OFFSET, &header) != CORE_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("record at (%u,%u) of table \"%s\" has no valid header",
+						ItemPointerGetBlockNumberNoCheck(&record->t_self),
+						ItemPointerGetOffsetNumberNoCheck(&record->t_self),
+						RelationGetRelationName(rel)),
+				 errhint("Run verity_verify() on the table.")));
+
+	links->self = record->t_self;
+	links->root = is_root(record) ? record->t_self : envelope->root;
+	links->hint = envelope->root;
+	links->prev = envelope->prev;
+	links->skip = envelope->skip;
+	links->id = header.id;
+	links->supersedes = header.supersedes;
+	links->flags = envelope->flags;
+	links->skip_target_rank = envelope->skip_target_rank;
+
+	if (HeapTupleHeaderIsSpeculative(record->t_data) ||
+		HeapTupleHeaderIndicatesMovedPartitions(record->t_data) ||
+		ItemPointerEquals(&ctid, &record->t_self))
+		ItemPointerSetInvalid(&ctid);
+	links->next = ctid;
+}
+
+/* --- visibility --- */
+
+bool
+verity_record_visible_at(Relation rel, HeapTuple record, Snapshot snapshot,
+						 Buffer buffer, VerityPosition position)
+{
+	if (is_tombstone(record))
+		return false;
+	if (position != 0)
+		return verity_asof_visible(record->t_data, position);
+
+	/* core's test for removable xids knows no frozen xmax */
+	if (snapshot->snapshot_type == SNAPSHOT_NON_VACUUMABLE &&
+		(record->t_data->t_infomask & HEAP_XMAX_COMMITTED) != 0 &&
+		HeapTupleHeaderGetRawXmax(record->t_data) == FrozenTransactionId)
+		return false;
+
+	return HeapTupleSatisfiesVisibility(record, snapshot, buffer);
+}
+
+bool
+verity_record_visible(Relation rel, HeapTuple record, Snapshot snapshot, Buffer buffer)
+{
+	VerityPosition position = 0;
+
+	if (verity_asof_bound != 0 && IsMVCCSnapshot(snapshot) && verity_rel(rel)->journalled)
+		position = verity_asof_bound;
+	return verity_record_visible_at(rel, record, snapshot, buffer, position);
+}
+
+/* Had the record's writer committed, as the snapshot sees it (or is it us)? */
+static bool
+xmin_visible(HeapTupleHeader record, Snapshot snapshot)
+{
+	TransactionId xmin;
+
+	if (HeapTupleHeaderXminFrozen(record))
+		return true;
+	if (HeapTupleHeaderXminInvalid(record))
+		return false;
+	xmin = HeapTupleHeaderGetRawXmin(record);
+	if (!HeapTupleHeaderXminCommitted(record) && TransactionIdIsCurrentTransactionId(xmin))
+		return HeapTupleHeaderGetCmin(record) < snapshot->curcid;
+	if (XidInMVCCSnapshot(xmin, snapshot))
+		return false;
+	return HeapTupleHeaderXminCommitted(record) || TransactionIdDidCommit(xmin);
+}
+
+/*
+ * Is the record, which was not visible, newer than what the walk looks for?
+ * Then it goes on to older versions; otherwise there is nothing to find.
+ */
+static bool
+too_new(Walk *walk, HeapTuple record)
+{
+	HeapTupleHeader header = record->t_data;
+
+	if (walk->position != 0)
+	{
+		VerityPosition begin = verity_asof_begin_position(header);
+
+		return begin == 0 || begin > walk->position;
+	}
+	if (IsMVCCSnapshot(walk->snapshot))
+		return !xmin_visible(header, walk->snapshot);
+	return !HeapTupleHeaderXminCommitted(header) && HeapTupleHeaderXminInvalid(header);
+}
+
+/* Test the walk's record, with what serializable transactions need. */
+static bool
+walk_visible(Walk *walk)
+{
+	bool		visible;
+
+	visible = verity_record_visible_at(walk->rel, walk->record, walk->snapshot,
+									   *walk->buffer, walk->position);
+	if (walk->position != 0)
+		return visible;
+	HeapCheckForSerializableConflictOut(visible, walk->rel, walk->record,
+										*walk->buffer, walk->snapshot);
+	if (visible)
+		PredicateLockTID(walk->rel, &walk->record->t_self, walk->snapshot,
+						 HeapTupleHeaderGetXmin(walk->record->t_data));
+	return visible;
+}
+
+/* --- steps: the record's page is locked before, and after true --- */
+
+static inline void
+walk_unlock(Walk *walk)
+{
+	LockBuffer(*walk->buffer, BUFFER_LOCK_UNLOCK);
+}
+
+/* Fetch a record for the walk, whose present page is unlocked. */
+static bool
+walk_fetch(Walk *walk, ItemPointer tid)
+{
+	return ItemPointerIsValid(tid) &&
+		verity_fetch_record(walk->rel, tid, walk->buffer, walk->record, true);
+}
+
+/* Go to the record that prev names, when it is the superseded one. */
+static bool
+step_prev(Walk *walk, VersionLinks *links)
+{
+	VersionLinks target;
+
+	if ((links->flags & ENVELOPE_ROOT) != 0 &&
+		!(walk->cross_roots && (links->flags & ENVELOPE_SAME_KEY) != 0))
+		return false;
+	if (links->supersedes.serial == 0 || !walk_fetch(walk, &links->prev))
+		return false;
+	read_links(walk->rel, walk->record, &target);
+	if (!is_tombstone(walk->record) && same_id(&target.id, &links->supersedes))
+		return true;
+	walk_unlock(walk);
+	return false;
+}
+
+/* Go to the skip target, when it is still newer than what is looked for. */
+static bool
+step_skip(Walk *walk, VersionLinks *links)
+{
+	if (!walk_fetch(walk, &links->skip))
+		return false;
+	if (belongs_to_root(walk->record, &links->root) &&
+		VerityGetEnvelope(walk->record->t_data)->skip_rank == links->skip_target_rank &&
+		too_new(walk, walk->record))
+		return true;
+	walk_unlock(walk);
+	return false;
+}
+
+/* Go to an older version. */
+static bool
+step_back(Walk *walk)
+{
+	VersionLinks links;
+
+	read_links(walk->rel, walk->record, &links);
+	walk_unlock(walk);
+	CHECK_FOR_INTERRUPTS();
+
+	if (walk->steps++ >= WALK_PLAIN_STEPS && ItemPointerIsValid(&links.skip) &&
+		(links.flags & ENVELOPE_ROOT) == 0 && !walk->plain &&
+		step_skip(walk, &links))
+		return true;
+	return step_prev(walk, &links);
+}
+
+bool
+verity_follow_ctid(Relation rel, HeapTuple record, Buffer *buffer, HeapTuple next)
+{
+	VersionLinks links;
+	VersionLinks target;
+
+	read_links(rel, record, &links);
+	LockBuffer(*buffer, BUFFER_LOCK_UNLOCK);
+	if (!ItemPointerIsValid(&links.next) ||
+		!verity_fetch_record(rel, &links.next, buffer, next, true))
+		return false;
+	read_links(rel, next, &target);
+	if (!is_tombstone(next) && same_id(&target.supersedes, &links.id))
+		return true;
+	LockBuffer(*buffer, BUFFER_LOCK_UNLOCK);
+	return false;
+}
+
+/* Go forward to the last version of this root. */
+static bool
+walk_to_end(Walk *walk)
+{
+	for (;;)
+	{
+		VersionLinks links;
+
+		read_links(walk->rel, walk->record, &links);
+		if (!ItemPointerIsValid(&links.next))
+			return true;
+		CHECK_FOR_INTERRUPTS();
+		if (verity_follow_ctid(walk->rel, walk->record, walk->buffer, walk->record))
+		{
+			if (belongs_to_root(walk->record, &links.root))
+				continue;
+			walk_unlock(walk);
+		}
+		/* a new root, or an aborted version that is gone: this was the last */
+		return walk_fetch(walk, &links.self);
+	}
+}
+
+/*
+ * Begin a walk at the newest version of a root.  Where the hint leads nowhere
+ * (its version aborted and was removed), or a dirty snapshot must know the
+ * very last version, links are followed forward.
+ */
+static bool
+walk_begin(Walk *walk, ItemPointer root)
+{
+	VerityEnvelope *envelope;
+	ItemPointerData hint;
+
+	if (!walk_fetch(walk, root))
+		return false;
+	if (!is_root(walk->record))
+	{
+		walk_unlock(walk);
+		return false;
+	}
+	envelope = VerityGetEnvelope(walk->record->t_data);
+	hint = envelope->root;
+
+	if (!ItemPointerEquals(&hint, root))
+	{
+		walk_unlock(walk);
+		if (walk_fetch(walk, &hint))
+		{
+			if (belongs_to_root(walk->record, root))
+				return IsMVCCSnapshot(walk->snapshot) || walk_to_end(walk);
+			walk_unlock(walk);
+		}
+		return walk_fetch(walk, root) && walk_to_end(walk);
+	}
+	return IsMVCCSnapshot(walk->snapshot) || walk_to_end(walk);
+}
+
+/* --- dead roots --- */
+
+/* Was it ended, by a committed transaction that every snapshot sees? */
+static bool
+surely_ended(Relation rel, HeapTuple record)
+{
+	HeapTupleHeader header = record->t_data;
+
+	if ((header->t_infomask & (HEAP_XMAX_COMMITTED | HEAP_XMAX_INVALID)) != HEAP_XMAX_COMMITTED ||
+		HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask))
+		return false;
+	if (HeapTupleHeaderGetRawXmax(header) == FrozenTransactionId)
+		return true;
+	return HeapTupleIsSurelyDead(record, GlobalVisTestFor(rel));
+}
+
+/*
+ * May the index entry of a root go, given its newest version?  When the root
+ * aborted, or when a root of the same key took over that every snapshot sees:
+ * that one leads back to this for readers of the past.  Never for deleted or
+ * re-keyed rows, which only their own entries lead to.  Unlocks the record.
+ */
+static bool
+newest_is_dead(Walk *walk, HeapTuple newest)
+{
+	HeapTupleHeader header = newest->t_data;
+	HeapTupleData next;
+	bool		same_key;
+
+	if (!HeapTupleHeaderXminCommitted(header) && HeapTupleHeaderXminInvalid(header))
+	{
+		bool		aborted_root = is_root(newest);
+
+		walk_unlock(walk);
+		return aborted_root;
+	}
+	if (!surely_ended(walk->rel, newest))
+	{
+		walk_unlock(walk);
+		return false;
+	}
+	if (!verity_follow_ctid(walk->rel, newest, walk->buffer, &next))
+		return false;
+	same_key = is_root(&next) &&
+		(VerityGetEnvelope(next.t_data)->flags & ENVELOPE_SAME_KEY) != 0;
+	walk_unlock(walk);
+	return same_key;
+}
+
+/* Is nothing behind a line pointer because index entries to it may go? */
+static bool
+root_was_reclaimed(Walk *walk, ItemPointer root)
+{
+	OffsetNumber offset = ItemPointerGetOffsetNumber(root);
+	bool		dead = false;
+
+	*walk->buffer = ReleaseAndReadBuffer(*walk->buffer, walk->rel,
+										 ItemPointerGetBlockNumber(root));
+	LockBuffer(*walk->buffer, BUFFER_LOCK_SHARE);
+	if (offset >= FirstOffsetNumber && offset <= verity_page_max_offset(*walk->buffer))
+		dead = ItemIdIsDead(PageGetItemId(BufferGetPage(*walk->buffer), offset));
+	walk_unlock(walk);
+	return dead;
+}
+
+/* --- fetching --- */
+
+bool
+verity_root_fetch(Relation rel, ItemPointer root, Snapshot snapshot,
+				  Buffer *buffer, HeapTuple record, bool *all_dead)
+{
+	Walk		walk = {rel, snapshot, 0, false, false, buffer, record, 0};
+	ItemPointerData newest;
+
+	/* a serializable transaction must find who wrote each newer version */
+	walk.plain = IsolationIsSerializable();
+
+	if (all_dead)
+		*all_dead = false;
+	if (!walk_begin(&walk, root))
+	{
+		record->t_data = NULL;
+		if (all_dead)
+			*all_dead = root_was_reclaimed(&walk, root);
+		return false;
+	}
+
+	newest = record->t_self;
+	do
+	{
+		if (walk_visible(&walk))
+		{
+			walk_unlock(&walk);
+			return true;
+		}
+		if (!too_new(&walk, record))
+		{
+			walk_unlock(&walk);
+			break;
+		}
+	} while (step_back(&walk));
+
+	if (all_dead && walk_fetch(&walk, &newest))
+		*all_dead = newest_is_dead(&walk, record);
+	record->t_data = NULL;
+	return false;
+}
+
+/*
+ * For a reader of the past, does a version exist at all?  Only what its
+ * snapshot sees or what was decided up to the position: both stay as they are
+ * while the scan runs, so that two roots of one row never both answer.
+ */
+static bool
+exists_at(Walk *walk)
+{
+	VerityPosition begin;
+
+	if (xmin_visible(walk->record->t_data, walk->snapshot))
+		return true;
+	begin = verity_asof_begin_position(walk->record->t_data);
+	return begin != 0 && begin <= walk->position;
+}
+
+/* Did a root of the same key take over from the walk's record?  Unlocks it. */
+static bool
+same_key_took_over(Walk *walk)
+{
+	HeapTupleData here = *walk->record;
+	bool		taken;
+
+	if (!verity_follow_ctid(walk->rel, &here, walk->buffer, walk->record))
+		return false;
+	taken = is_root(walk->record) &&
+		(VerityGetEnvelope(walk->record->t_data)->flags & ENVELOPE_SAME_KEY) != 0 &&
+		exists_at(walk);
+	walk_unlock(walk);
+	return taken;
+}
+
+bool
+verity_root_fetch_at(Relation rel, ItemPointer root, Snapshot snapshot,
+					 VerityPosition position, Buffer *buffer, HeapTuple record)
+{
+	Walk		walk = {rel, snapshot, position, false, true, buffer, record, 0};
+	ItemPointerData newest;
+
+	Assert(IsMVCCSnapshot(snapshot));
+	if (!walk_begin(&walk, root))
+		return false;
+	while (!exists_at(&walk))
+	{
+		if (!step_back(&walk))
+			return false;
+	}
+
+	newest = record->t_self;
+	if (same_key_took_over(&walk) || !walk_fetch(&walk, &newest))
+		return false;
+
+	walk.cross_roots = true;
+	walk.plain = false;
+	while (too_new(&walk, record))
+	{
+		if (!step_back(&walk))
+			return false;
+	}
+	if (verity_record_visible_at(rel, record, snapshot, *buffer, position))
+	{
+		walk_unlock(&walk);
+		return true;
+	}
+	walk_unlock(&walk);
+	return false;
+}
+
+bool
+verity_root_newest(Relation rel, ItemPointer root, Buffer *buffer,
+				   HeapTuple record, ItemPointer before)
+{
+	Walk		walk = {rel, SnapshotSelf, 0, false, true, buffer, record, 0};
+
+	ItemPointerSetInvalid(before);
+	if (!walk_begin(&walk, root))
+		return false;
+	for (;;)
+	{
+		HeapTupleSatisfiesVisibility(record, SnapshotSelf, *buffer);
+		if (!too_new(&walk, record))
+			break;
+		if (!step_back(&walk))
+			return false;
+	}
+	if (!is_root(record))
+		*before = VerityGetEnvelope(record->t_data)->prev;
+	walk_unlock(&walk);
+	return true;
+}

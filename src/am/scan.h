@@ -1,0 +1,105 @@
+/*
+ * scan.h
+ *	  What the read callbacks share: the scan descriptor, pages, links.
+ */
+#ifndef VERITY_SCAN_H
+#define VERITY_SCAN_H
+
+#include "am/asof.h"
+#include "am/table.h"
+
+/*
+ * A scan of a table.  The records of the current page that the snapshot sees
+ * are collected once, under one lock of the page; the pin keeps them in place.
+ */
+typedef struct VerityScan
+{
+	TableScanDescData base;		/* first: core's view of it */
+
+	VerityRel  *vrel;
+	VerityPosition asof;		/* position that is read, 0: the present */
+	bool		skip_mapped;	/* leave out pages without current records */
+	BufferAccessStrategy strategy;
+	ParallelBlockTableScanWorker worker;
+
+	BlockNumber nblocks;		/* of the table when the scan began */
+	BlockNumber startblock;
+	BlockNumber numblocks;		/* how many are left, InvalidBlockNumber: all */
+	bool		inited;			/* a page is loaded */
+	BlockNumber cblock;			/* that page, and its pin */
+	Buffer		cbuf;
+	Buffer		mapbuf;			/* pinned map page, or InvalidBuffer */
+
+	HeapTupleData record;		/* the current one */
+	Buffer		rowbuf;			/* bitmap scans: page of the current version */
+	int			cindex;			/* its place in offsets */
+	int			noffsets;
+	OffsetNumber offsets[MaxHeapTuplesPerPage];
+	bool		walk[MaxHeapTuplesPerPage]; /* bitmap scans: a root whose
+											 * version is to be looked for */
+} VerityScan;
+
+/* --- slot.c --- */
+
+/* The record that a slot holds, with its pinned buffer; NULL when it has none. */
+extern HeapTuple verity_slot_record(TupleTableSlot *slot, Buffer *buffer);
+
+/* --- scan.c --- */
+
+/* Should this scan or fetch read the past, and which position? */
+extern VerityPosition verity_scan_position(VerityRel *vrel, Snapshot snapshot);
+
+/* Go to the next page that may hold records; false at the end. */
+extern bool verity_scan_next_page(VerityScan *scan, ScanDirection direction);
+
+/* Pin a page and collect what the snapshot sees of it. */
+extern void verity_scan_load_page(VerityScan *scan, BlockNumber block);
+
+/* Pin a page as the current one, without looking at it. */
+extern void verity_scan_pin_page(VerityScan *scan, BlockNumber block);
+
+/* Drop the pins that the scan holds. */
+extern void verity_scan_release(VerityScan *scan);
+
+/* Restrict the scan to a range of blocks, before it starts. */
+extern void verity_scan_set_limits(VerityScan *scan, BlockNumber start, BlockNumber count);
+
+/* --- chain.c --- */
+
+/*
+ * The record behind a line pointer of a pinned page (locked, or known to hold
+ * it).  false when there is none; errors when its length cannot be.
+ */
+extern bool verity_page_record(Relation rel, Buffer buffer, OffsetNumber offset,
+							   HeapTuple record);
+
+/* Highest line pointer of a data page, 0 for a meta or map page. */
+extern OffsetNumber verity_page_max_offset(Buffer buffer);
+
+/* Visibility at a position (0: as the snapshot says); the page is locked. */
+extern bool verity_record_visible_at(Relation rel, HeapTuple record, Snapshot snapshot,
+									 Buffer buffer, VerityPosition position);
+
+/*
+ * verity_root_fetch for a position of the past.  A root that a same-key root
+ * superseded gives nothing; others give their row's version of that time,
+ * across roots of one key (RULES A8).
+ */
+extern bool verity_root_fetch_at(Relation rel, ItemPointer root, Snapshot snapshot,
+								 VerityPosition position, Buffer *buffer, HeapTuple record);
+
+/*
+ * The newest version of a root that did not abort, and the one before it in
+ * the same root if there is one.  For index builds; *buffer as in
+ * verity_root_fetch.
+ */
+extern bool verity_root_newest(Relation rel, ItemPointer root, Buffer *buffer,
+							   HeapTuple record, ItemPointer before);
+
+/*
+ * Does the record at the end of this one's t_ctid supersede it?  Fetches it
+ * (pinned, share-locked) into *next; the given record's page is unlocked.
+ */
+extern bool verity_follow_ctid(Relation rel, HeapTuple record, Buffer *buffer, HeapTuple next);
+
+#endif							/* VERITY_SCAN_H */

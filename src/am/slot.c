@@ -1,0 +1,456 @@
+/*
+ * slot.c
+ *	  Slots that hold a sealed record and open it when a column is asked for.
+ *
+ * A slot is in one of four states:
+ *	  empty
+ *	  virtual	 tts_values are somebody else's; no record, no row
+ *	  record	 a pinned record, not opened: system columns, locks and row
+ *				 counts need no more
+ *	  row		 an opened heap tuple in the slot's own memory, besides the
+ *				 pinned record if it was not materialized
+ *
+ * The slot's memory is kept between rows.  Bytes of a record on a page are
+ * read without a lock: the pin keeps them where they are, and what is sealed
+ * never changes.
+ */
+#include "postgres.h"
+
+#include "access/sysattr.h"
+#include "access/tupmacs.h"
+#include "am/scan.h"
+#include "am/seal.h"
+#include "utils/memutils.h"
+
+/* Row memory above this is given back when the slot is cleared. */
+#define SLOT_SPACE_KEPT (1024 * 1024)
+
+typedef struct VeritySlot
+{
+	TupleTableSlot base;
+
+	VerityRel  *vrel;			/* table of the record */
+	HeapTupleData record;		/* t_data is NULL when there is none */
+	Buffer		buffer;			/* pinned page of the record */
+
+	HeapTuple	row;			/* &rowdata when opened, else NULL */
+	HeapTupleData rowdata;
+	uint32		off;			/* saved state of slot_deform */
+	char	   *space;			/* memory of the row */
+	Size		space_size;
+} VeritySlot;
+
+/* --- opening --- */
+
+/* Size of the opened row, and of its header. */
+static Size
+opened_size(const VeritySealedView *view, Size *hoff)
+{
+	uint16		natts = view->header.attributes & RECORD_NATTS_MASK;
+	bool		nulls = (view->header.attributes & RECORD_HAS_NULLS) != 0;
+	Size		plain = view->cipher_len - RECORD_TAG_SIZE;
+
+	*hoff = MAXALIGN(SizeofHeapTupleHeader + (nulls ? BITMAPLEN(natts) : 0));
+	if (!nulls)
+		return *hoff + plain;
+	if (SizeofHeapTupleHeader + plain < *hoff)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("record (" UINT64_FORMAT ",%u) is too short for its null bitmap",
+						view->header.id.serial, view->header.id.sequence),
+				 errhint("Run verity_verify() on the table.")));
+	return SizeofHeapTupleHeader + plain;
+}
+
+/* Get at the sealed part, or say that it is none. */
+static void
+view_record(VerityRel *vrel, HeapTuple record, VeritySealedView *view)
+{
+	const char *why;
+
+	if (verity_sealed_view(record, view, &why))
+	{
+		if (view->cipher_len >= RECORD_TAG_SIZE)
+			return;
+		why = "its ciphertext is shorter than a tag";
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("record at (%u,%u) of table with OID %u cannot be read: %s",
+					ItemPointerGetBlockNumberNoCheck(&record->t_self),
+					ItemPointerGetOffsetNumberNoCheck(&record->t_self),
+					vrel->relid, why),
+			 errhint("Run verity_verify() on the table.")));
+}
+
+/* Decrypt into row, which has room for len bytes, and make it a heap tuple. */
+static void
+open_view(VerityRel *vrel, HeapTuple record, VeritySealedView *view,
+		  HeapTupleHeader row, Size hoff)
+{
+	uint16		natts = view->header.attributes & RECORD_NATTS_MASK;
+	bool		nulls = (view->header.attributes & RECORD_HAS_NULLS) != 0;
+	Size		start = nulls ? SizeofHeapTupleHeader : hoff;
+
+	memset(row, 0, hoff);
+	memcpy(row, record->t_data, SizeofHeapTupleHeader);
+	verity_open_record(vrel, &view->header, view->header_bytes,
+					   view->cipher, view->cipher_len, (uint8 *) row + start);
+
+	row->t_infomask &= HEAP_XACT_MASK;
+	row->t_infomask |= HEAP_HASVARWIDTH | (nulls ? HEAP_HASNULL : 0);
+	HeapTupleHeaderSetNatts(row, natts);
+	row->t_hoff = hoff;
+
+	if (view->toasted)
+		pfree(view->toasted);
+}
+
+HeapTuple
+verity_open_tuple(VerityRel *vrel, HeapTuple record)
+{
+	VeritySealedView view = {0};
+	HeapTuple	result;
+	Size		hoff;
+	Size		len;
+
+	view_record(vrel, record, &view);
+	len = opened_size(&view, &hoff);
+	result = (HeapTuple) palloc(HEAPTUPLESIZE + len);
+	result->t_len = len;
+	result->t_self = record->t_self;
+	result->t_tableOid = record->t_tableOid;
+	result->t_data = (HeapTupleHeader) ((char *) result + HEAPTUPLESIZE);
+	open_view(vrel, record, &view, result->t_data, hoff);
+	return result;
+}
+
+/* --- the slot's memory --- */
+
+static void
+slot_reserve(VeritySlot *slot, Size size)
+{
+	slot->row = NULL;
+	if (slot->space_size >= size)
+		return;
+	if (slot->space)
+		pfree(slot->space);
+	slot->space = NULL;
+	slot->space_size = 0;
+	size = Max(size, 256);
+	slot->space = MemoryContextAlloc(slot->base.tts_mcxt, size);
+	slot->space_size = size;
+}
+
+/* Make rowdata, whose bytes are in space, the slot's row. */
+static void
+slot_set_row(VeritySlot *slot, Size len, const ItemPointerData *tid, Oid tableoid)
+{
+	slot->rowdata.t_len = len;
+	slot->rowdata.t_self = *tid;
+	slot->rowdata.t_tableOid = tableoid;
+	slot->rowdata.t_data = (HeapTupleHeader) slot->space;
+	slot->row = &slot->rowdata;
+	slot->off = 0;
+	slot->base.tts_nvalid = 0;
+}
+
+/* Take a copy of a heap tuple as the slot's row. */
+static void
+slot_copy_row(VeritySlot *slot, HeapTuple tuple)
+{
+	slot_reserve(slot, tuple->t_len);
+	memcpy(slot->space, tuple->t_data, tuple->t_len);
+	slot_set_row(slot, tuple->t_len, &tuple->t_self, tuple->t_tableOid);
+}
+
+/* Open the slot's record into its memory. */
+static void
+slot_open(VeritySlot *slot)
+{
+	VeritySealedView view = {0};
+	Size		hoff;
+	Size		len;
+
+	view_record(slot->vrel, &slot->record, &view);
+	len = opened_size(&view, &hoff);
+	slot_reserve(slot, len);
+	open_view(slot->vrel, &slot->record, &view, (HeapTupleHeader) slot->space, hoff);
+	slot_set_row(slot, len, &slot->record.t_self, slot->record.t_tableOid);
+}
+
+/* Give the slot a row, from its record or its values. */
+static void
+slot_need_row(VeritySlot *slot)
+{
+	HeapTuple	formed;
+
+	if (slot->row)
+		return;
+	if (slot->record.t_data)
+	{
+		slot_open(slot);
+		return;
+	}
+
+	/* the values may point into our memory, so they are copied twice */
+	formed = heap_form_tuple(slot->base.tts_tupleDescriptor,
+							 slot->base.tts_values, slot->base.tts_isnull);
+	formed->t_self = slot->base.tts_tid;
+	formed->t_tableOid = slot->base.tts_tableOid;
+	slot_copy_row(slot, formed);
+	heap_freetuple(formed);
+}
+
+static void
+slot_drop_record(VeritySlot *slot)
+{
+	slot->record.t_data = NULL;
+	if (BufferIsValid(slot->buffer))
+		ReleaseBuffer(slot->buffer);
+	slot->buffer = InvalidBuffer;
+}
+
+/* --- TupleTableSlotOps --- */
+
+static void
+tts_verity_init(TupleTableSlot *slot)
+{
+	VeritySlot *vslot = (VeritySlot *) slot;
+
+	vslot->buffer = InvalidBuffer;
+	vslot->record.t_data = NULL;
+	vslot->row = NULL;
+	vslot->space = NULL;
+	vslot->space_size = 0;
+}
+
+static void
+tts_verity_clear(TupleTableSlot *slot)
+{
+	VeritySlot *vslot = (VeritySlot *) slot;
+
+	slot_drop_record(vslot);
+	vslot->row = NULL;
+	vslot->off = 0;
+	if (vslot->space_size > SLOT_SPACE_KEPT)
+	{
+		pfree(vslot->space);
+		vslot->space = NULL;
+		vslot->space_size = 0;
+	}
+
+	slot->tts_nvalid = 0;
+	slot->tts_flags |= TTS_FLAG_EMPTY;
+	ItemPointerSetInvalid(&slot->tts_tid);
+}
+
+static void
+tts_verity_release(TupleTableSlot *slot)
+{
+	VeritySlot *vslot = (VeritySlot *) slot;
+
+	if (vslot->space)
+		pfree(vslot->space);
+	vslot->space = NULL;
+	vslot->space_size = 0;
+}
+
+/*
+ * Where column att stands, off being the end of the one before.  *slow once
+ * offsets depend on the row, so that they may not be cached.
+ */
+static inline uint32
+column_offset(Form_pg_attribute att, const char *data, uint32 off, bool *slow)
+{
+	if (!*slow && att->attcacheoff >= 0)
+		return att->attcacheoff;
+
+	if (att->attlen == -1 && (*slow || off != att_align_nominal(off, att->attalign)))
+	{
+		*slow = true;
+		return att_align_pointer(off, att->attalign, -1, data + off);
+	}
+	off = att_align_nominal(off, att->attalign);
+	if (!*slow)
+		att->attcacheoff = off;
+	return off;
+}
+
+/* Take columns up to natts out of the row, from where the last call stopped. */
+static void
+slot_deform(VeritySlot *vslot, int natts)
+{
+	TupleTableSlot *slot = &vslot->base;
+	HeapTupleHeader row = vslot->row->t_data;
+	const char *data = (char *) row + row->t_hoff;
+	bool		nulls = HeapTupleHasNulls(vslot->row);
+	int			attnum = slot->tts_nvalid;
+	uint32		off = attnum > 0 ? vslot->off : 0;
+	bool		slow = attnum > 0 && TTS_SLOW(slot);
+
+	natts = Min(HeapTupleHeaderGetNatts(row), natts);
+	for (; attnum < natts; attnum++)
+	{
+		Form_pg_attribute att = TupleDescAttr(slot->tts_tupleDescriptor, attnum);
+
+		if (nulls && att_isnull(attnum, row->t_bits))
+		{
+			slot->tts_values[attnum] = (Datum) 0;
+			slot->tts_isnull[attnum] = true;
+			slow = true;
+			continue;
+		}
+		off = column_offset(att, data, off, &slow);
+		slot->tts_isnull[attnum] = false;
+		slot->tts_values[attnum] = fetchatt(att, data + off);
+		off = att_addlength_pointer(off, att->attlen, data + off);
+		if (att->attlen <= 0)
+			slow = true;
+	}
+
+	slot->tts_nvalid = attnum;
+	vslot->off = off;
+	if (slow)
+		slot->tts_flags |= TTS_FLAG_SLOW;
+	else
+		slot->tts_flags &= ~TTS_FLAG_SLOW;
+}
+
+static void
+tts_verity_getsomeattrs(TupleTableSlot *slot, int natts)
+{
+	VeritySlot *vslot = (VeritySlot *) slot;
+
+	Assert(!TTS_EMPTY(slot));
+	if (!vslot->row)
+		slot_open(vslot);
+	slot_deform(vslot, natts);
+}
+
+/* xmin, cmin, xmax, cmax stand in the envelope: nothing is opened for them. */
+static Datum
+tts_verity_getsysattr(TupleTableSlot *slot, int attnum, bool *isnull)
+{
+	VeritySlot *vslot = (VeritySlot *) slot;
+	HeapTuple	tuple = vslot->record.t_data ? &vslot->record : vslot->row;
+
+	Assert(!TTS_EMPTY(slot));
+	if (!tuple)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot retrieve a system column in this context")));
+	return heap_getsysattr(tuple, attnum, slot->tts_tupleDescriptor, isnull);
+}
+
+static void
+tts_verity_materialize(TupleTableSlot *slot)
+{
+	VeritySlot *vslot = (VeritySlot *) slot;
+
+	Assert(!TTS_EMPTY(slot));
+	slot_need_row(vslot);
+	slot_drop_record(vslot);
+}
+
+static void
+tts_verity_copyslot(TupleTableSlot *dstslot, TupleTableSlot *srcslot)
+{
+	VeritySlot *dst = (VeritySlot *) dstslot;
+	VeritySlot *src = (VeritySlot *) srcslot;
+	ItemPointerData tid = srcslot->tts_tid;
+	HeapTuple	copy;
+
+	if (dstslot == srcslot)
+		return;
+
+	if (TTS_IS_VERITY(srcslot) && src->record.t_data)
+		verity_slot_store(dstslot, src->vrel, &src->record, src->buffer);
+	else
+		tts_verity_clear(dstslot);
+
+	if (TTS_IS_VERITY(srcslot) && src->row)
+		slot_copy_row(dst, src->row);
+	else if (dst->record.t_data == NULL)
+	{
+		copy = ExecCopySlotHeapTuple(srcslot);
+		slot_copy_row(dst, copy);
+		heap_freetuple(copy);
+	}
+	dstslot->tts_flags &= ~TTS_FLAG_EMPTY;
+	dstslot->tts_tid = tid;
+}
+
+static HeapTuple
+tts_verity_get_heap_tuple(TupleTableSlot *slot)
+{
+	VeritySlot *vslot = (VeritySlot *) slot;
+
+	Assert(!TTS_EMPTY(slot));
+	slot_need_row(vslot);
+	return vslot->row;
+}
+
+static HeapTuple
+tts_verity_copy_heap_tuple(TupleTableSlot *slot)
+{
+	return heap_copytuple(tts_verity_get_heap_tuple(slot));
+}
+
+static MinimalTuple
+tts_verity_copy_minimal_tuple(TupleTableSlot *slot)
+{
+	return minimal_tuple_from_heap_tuple(tts_verity_get_heap_tuple(slot));
+}
+
+const TupleTableSlotOps TTSOpsVerity = {
+	.base_slot_size = sizeof(VeritySlot),
+	.init = tts_verity_init,
+	.release = tts_verity_release,
+	.clear = tts_verity_clear,
+	.getsomeattrs = tts_verity_getsomeattrs,
+	.getsysattr = tts_verity_getsysattr,
+	.materialize = tts_verity_materialize,
+	.copyslot = tts_verity_copyslot,
+	.get_heap_tuple = tts_verity_get_heap_tuple,
+	.get_minimal_tuple = NULL,
+	.copy_heap_tuple = tts_verity_copy_heap_tuple,
+	.copy_minimal_tuple = tts_verity_copy_minimal_tuple
+};
+
+void
+verity_slot_store(TupleTableSlot *slot, VerityRel *vrel, HeapTuple record, Buffer buffer)
+{
+	VeritySlot *vslot = (VeritySlot *) slot;
+
+	Assert(TTS_IS_VERITY(slot));
+	Assert(BufferIsValid(buffer));
+
+	/* rows often come from one page after the other: keep its pin */
+	if (vslot->buffer != buffer)
+	{
+		if (BufferIsValid(vslot->buffer))
+			ReleaseBuffer(vslot->buffer);
+		vslot->buffer = buffer;
+		IncrBufferRefCount(buffer);
+	}
+	vslot->vrel = vrel;
+	vslot->record = *record;
+	vslot->row = NULL;
+	vslot->off = 0;
+
+	slot->tts_nvalid = 0;
+	slot->tts_flags &= ~TTS_FLAG_EMPTY;
+	slot->tts_tid = record->t_self;
+	slot->tts_tableOid = record->t_tableOid;
+}
+
+HeapTuple
+verity_slot_record(TupleTableSlot *slot, Buffer *buffer)
+{
+	VeritySlot *vslot = (VeritySlot *) slot;
+
+	Assert(TTS_IS_VERITY(slot));
+	*buffer = vslot->buffer;
+	return vslot->record.t_data ? &vslot->record : NULL;
+}

@@ -1,0 +1,76 @@
+/*
+ * planner.c
+ *	  What the planner must know of verity tables.
+ *
+ * No index-only scans: a record is authenticated when it is opened, an index
+ * entry never is, so that no value may come from an index.
+ */
+#include "postgres.h"
+
+#include "am/rel.h"
+#include "am/table.h"
+#include "optimizer/pathnode.h"
+#include "optimizer/paths.h"
+#include "optimizer/plancat.h"
+#include "sql/settings.h"
+
+static get_relation_info_hook_type next_relation_info = NULL;
+static set_rel_pathlist_hook_type next_pathlist = NULL;
+
+/* Say of the table's indexes that they return no columns. */
+static void
+relation_info(PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo *rel)
+{
+	ListCell   *lc;
+
+	if (next_relation_info)
+		next_relation_info(root, relid, inhparent, rel);
+	if (rel->indexlist == NIL || !verity_is_table_oid(relid))
+		return;
+
+	foreach(lc, rel->indexlist)
+	{
+		IndexOptInfo *index = lfirst_node(IndexOptInfo, lc);
+
+		memset(index->canreturn, 0, index->ncolumns * sizeof(bool));
+	}
+}
+
+/*
+ * A query that needs no column at all still gets index-only paths: the table
+ * is asked for each row's visibility anyway, so plain index scans they are.
+ */
+static void
+make_plain_index_scans(List *paths)
+{
+	ListCell   *lc;
+
+	foreach(lc, paths)
+	{
+		Path	   *path = (Path *) lfirst(lc);
+
+		if (path->pathtype == T_IndexOnlyScan)
+			path->pathtype = T_IndexScan;
+	}
+}
+
+static void
+relation_paths(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *rte)
+{
+	if (next_pathlist)
+		next_pathlist(root, rel, rti, rte);
+	if (rte->rtekind != RTE_RELATION || rel->indexlist == NIL ||
+		!verity_is_table_oid(rte->relid))
+		return;
+	make_plain_index_scans(rel->pathlist);
+	make_plain_index_scans(rel->partial_pathlist);
+}
+
+void
+verity_planner_init(void)
+{
+	next_relation_info = get_relation_info_hook;
+	get_relation_info_hook = relation_info;
+	next_pathlist = set_rel_pathlist_hook;
+	set_rel_pathlist_hook = relation_paths;
+}
