@@ -12,6 +12,7 @@
 #include "access/transam.h"
 #include "storage/buf.h"
 #include "storage/relfilenode.h"
+#include "utils/snapmgr.h"
 
 /* --- WAL records (vacuum_wal.c) --- */
 
@@ -126,5 +127,22 @@ extern void verity_freeze_page(Relation rel, Buffer buffer, const VerityCutoffs 
 
 /* Does no xid of the record need freezing any more? */
 extern bool verity_record_is_frozen(HeapTupleHeader record);
+
+/* --- index_delete.c --- */
+
+/* What the index entries of a root are good for. */
+typedef enum VerityRootState
+{
+	ROOT_NEEDED,				/* or not known: they stay */
+	ROOT_ABORTED,
+	ROOT_SUPERSEDED				/* by a root with the same key, for everybody */
+} VerityRootState;
+
+/*
+ * State of the root at a TID.  *buffer is a pinned page kept between calls, or
+ * InvalidBuffer; *ended_by is who superseded it (may be FrozenTransactionId).
+ */
+extern VerityRootState verity_root_state(Relation rel, ItemPointer root, GlobalVisState *vistest,
+										 Buffer *buffer, TransactionId *ended_by);
 
 #endif							/* VERITY_VACUUM_H */
