@@ -58,7 +58,10 @@ extern bool verity_journal_key_prepare(const uint8 journal_id[16]);
 
 /*
  * HMAC of an entry's core under the journal's key (made when missing).  All
- * zeros when the cluster has no keystore: such an entry has no HMAC.
+ * zeros when the cluster has no keystore: such an entry has no HMAC.  For
+ * verify: that is sound (and an info) only before the journal's first entry
+ * with an HMAC, and never in an entry with items, for sealing needs a key;
+ * anywhere else, whoever rewrites a tail without keys would write zeros too.
  */
 extern void verity_journal_hmac(const uint8 journal_id[16], const void *core, Size len, uint8 out[32]);
 

@@ -223,6 +223,16 @@ refuse_published(Relation rel)
 				 errhint("Drop the table from its publications; a FOR ALL TABLES publication includes it.")));
 }
 
+/* Raise what stands between this server and its keys. */
+static void
+require_keys(void)
+{
+	KeysProblem problem;
+
+	if (!keys_cache_load(false, &problem))
+		keys_problem_raise(&problem);
+}
+
 /* Journal the commitment to a new DEK. */
 static void
 journal_key(const VerityRel *vrel, uint64 key_id, const uint8 commitment[32])
@@ -316,7 +326,11 @@ verity_seal_prepare(Relation rel, VerityRel *vrel)
 
 	refuse_published(rel);
 	if (!vrel->temporary)
+	{
+		/* without keys, not even a generation may begin */
+		require_keys();
 		(void) verity_generation_current();
+	}
 	serial = verity_xact_serial();
 	if (vrel->schema_version == 0 || verity_xact_schema_is_dirty(vrel->relid))
 		verity_schema_refresh(rel, vrel);
@@ -338,11 +352,11 @@ verity_seal_record(VerityRel *vrel, record_header *header,
 	size_t		header_len;
 	size_t		aad_len;
 
-	Assert(vrel->prepared_serial == verity_xact_serial_if_any());
+	Assert(verity_xact_serial_if_any() != 0);
 	Assert(vrel->schema_version != 0);
 
 	header->version = RECORD_VERSION;
-	header->id.serial = vrel->prepared_serial;
+	header->id.serial = verity_xact_serial_if_any();
 	header->id.sequence = verity_xact_next_sequence();
 	header->schema_version = vrel->schema_version;
 	header->generation = context->key.generation;
