@@ -36,8 +36,8 @@ work_end() {
 # Copy the sources to $work/src, keeping times so that make sees what changed.
 source_copy() {
 	mkdir -p "$work/src"
-	tar -C "$top" -cf - --exclude=./.git --exclude='*.o' --exclude='*.bc' --exclude='*.so' --exclude=./build \
-		--exclude=./verity--1.0.sql . | tar -C "$work/src" -xpf - --no-same-owner
+	tar -C "$top" -cf - --exclude=./.git --exclude='*.o' --exclude='*.bc' --exclude='*.so' --exclude='./test/*/bin' \
+		--exclude='./test/*/obj' --exclude=./verity--1.0.sql . | tar -C "$work/src" -xpf - --no-same-owner
 	if [ "$(id -u)" -eq 0 ]; then chown -R postgres: "$work/src"; fi
 }
 
