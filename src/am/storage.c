@@ -69,6 +69,8 @@ verity_relation_set_new_filenode(Relation rel, const RelFileNode *newrnode, char
 
 	if (OidIsValid(old_relid) && check_rewrite(old_relid))
 		journalled = false;
+	if (rel->rd_node.relNode != newrnode->relNode)
+		verity_storage_drop(rel, "truncate");
 	if (!pg_strong_random(ledger, sizeof(ledger)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),

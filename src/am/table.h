@@ -176,4 +176,12 @@ extern void verity_relation_estimate_size(Relation rel, int32 *attr_widths, Bloc
  */
 extern void verity_check_storage_change(Relation rel, const char *operation);
 
+/*
+ * The table's present storage, its ledger with it, is about to go away: check
+ * that it may, take back what this transaction wrote into it, and journal the
+ * ledger's end.  For DROP by ddl.c; for TRUNCATE by storage.c, before it makes
+ * the new storage or empties the old.  (policy.c)
+ */
+extern void verity_storage_drop(Relation rel, const char *operation);
+
 #endif							/* VERITY_TABLE_H */

@@ -1,0 +1,292 @@
+/*
+ * ddl.c
+ *	  What happens to verity tables and their journal when definitions change.
+ *
+ * The utility hook refuses what can be refused before it begins
+ * (ddl_refuse.c); the object access hook catches drops and truncations that
+ * come by way of something else: CASCADE, a schema, an owner.
+ *
+ * After a command that changes definitions, the tables that it touched are
+ * marked dirty (xact.h), so that their definition is computed again at the
+ * next sealing or at pre-commit.  Which tables, the relcache invalidations
+ * of the command say.  What a definition takes from elsewhere (types,
+ * domains, collations, names of other things) invalidates no table: then all
+ * of them are marked, and those whose digest stays the same stay as they are.
+ *
+ * Other statements pay one test here.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "am/table.h"
+#include "am/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/indexing.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_depend.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "sql/ddl.h"
+#include "sql/schema.h"
+#include "sql/settings.h"
+#include "tcop/utility.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+/* More relations than this in one command: all tables are marked. */
+#define COLLECTED_MAX 256
+
+static ProcessUtility_hook_type prev_ProcessUtility;
+static object_access_hook_type prev_object_access;
+
+/*
+ * Relations invalidated since a DDL command began.  Fixed, because an
+ * invalidation callback must not allocate.
+ */
+static int	collecting = 0;		/* depth of DDL commands */
+static int	collected_count = 0;
+static bool collected_all = false;
+static Oid	collected[COLLECTED_MAX];
+
+static void
+collect_relation(Datum arg, Oid relid)
+{
+	if (collecting == 0)
+		return;
+	for (int i = 0; i < collected_count; i++)
+	{
+		if (collected[i] == relid)
+			return;
+	}
+	if (!OidIsValid(relid) || collected_count == COLLECTED_MAX)
+		collected_all = true;
+	else
+		collected[collected_count++] = relid;
+}
+
+List *
+verity_all_tables(void)
+{
+	Oid			am = verity_am_oid();
+	List	   *result = NIL;
+	Relation	catalog;
+	SysScanDesc scan;
+	HeapTuple	row;
+
+	if (!OidIsValid(am))
+		return NIL;
+	catalog = table_open(RelationRelationId, AccessShareLock);
+	scan = systable_beginscan(catalog, InvalidOid, false, NULL, 0, NULL);
+	while (HeapTupleIsValid(row = systable_getnext(scan)))
+	{
+		Form_pg_class form = (Form_pg_class) GETSTRUCT(row);
+
+		if (form->relam == am &&
+			(form->relkind == RELKIND_RELATION || form->relkind == RELKIND_MATVIEW))
+			result = lappend_oid(result, form->oid);
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return result;
+}
+
+/* Does a column of another relation have this type? */
+static bool
+type_is_used(Oid type)
+{
+	Relation	catalog;
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	row;
+	bool		found = false;
+
+	if (!OidIsValid(type))
+		return false;
+	catalog = table_open(DependRelationId, AccessShareLock);
+	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(TypeRelationId));
+	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(type));
+	scan = systable_beginscan(catalog, DependReferenceIndexId, true, NULL, 2, keys);
+	while (!found && HeapTupleIsValid(row = systable_getnext(scan)))
+		found = ((Form_pg_depend) GETSTRUCT(row))->deptype == DEPENDENCY_NORMAL;
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return found;
+}
+
+/* May this relation's row type be part of some verity table's definition? */
+static bool
+row_type_is_used(Oid relid)
+{
+	Oid			type = get_rel_type_id(relid);
+
+	return OidIsValid(type) && (type_is_used(type) || type_is_used(get_array_type(type)));
+}
+
+/* Commands that change what definitions take from elsewhere. */
+static bool
+changes_all_definitions(Node *statement)
+{
+	switch (nodeTag(statement))
+	{
+		case T_RenameStmt:
+		case T_AlterObjectSchemaStmt:
+		case T_AlterEnumStmt:
+		case T_AlterDomainStmt:
+		case T_AlterTypeStmt:
+		case T_AlterCollationStmt:
+		case T_DropOwnedStmt:
+			return true;
+		case T_AlterTableStmt:
+			return ((AlterTableStmt *) statement)->objtype == OBJECT_TYPE;
+		case T_DropStmt:
+			return ((DropStmt *) statement)->behavior == DROP_CASCADE;
+		default:
+			return false;
+	}
+}
+
+/* Say what is sealed but not proven. */
+static void
+notice_uncovered(Oid relid)
+{
+	char		persistence = get_rel_persistence(relid);
+	char		kind = get_rel_relkind(relid);
+
+	if (kind == RELKIND_RELATION && persistence == RELPERSISTENCE_PERMANENT)
+		return;
+	ereport(NOTICE,
+			(errmsg("%s \"%s\" is sealed, but not journalled",
+					kind == RELKIND_MATVIEW ? "materialized view" :
+					persistence == RELPERSISTENCE_TEMP ? "temporary table" : "unlogged table",
+					get_rel_name(relid)),
+			 errdetail("It keeps no history, and verity_verify() lists it as not covered.")));
+}
+
+static bool
+creates_table(Node *statement)
+{
+	return IsA(statement, CreateStmt) || IsA(statement, CreateTableAsStmt);
+}
+
+/* Mark the tables that the command touched. */
+static void
+mark_collected(Node *statement)
+{
+	for (int i = 0; i < collected_count && !collected_all; i++)
+	{
+		if (verity_is_table_oid(collected[i]))
+		{
+			if (creates_table(statement))
+				notice_uncovered(collected[i]);
+			verity_xact_schema_dirty(collected[i]);
+		}
+		else if (IsA(statement, AlterTableStmt) && row_type_is_used(collected[i]))
+			collected_all = true;
+	}
+	if (collected_all || changes_all_definitions(statement))
+		verity_xact_schema_dirty(InvalidOid);
+}
+
+/* Run a DDL command and mark what it touched. */
+static void
+run_ddl(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
+		ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *queryEnv,
+		DestReceiver *dest, QueryCompletion *qc)
+{
+	if (collecting++ == 0)
+	{
+		collected_count = 0;
+		collected_all = false;
+	}
+	PG_TRY();
+	{
+		prev_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+
+		/* the last of its invalidations come with the command's end */
+		if (IsTransactionState())
+		{
+			CommandCounterIncrement();
+			if (OidIsValid(verity_am_oid()))
+				mark_collected(pstmt->utilityStmt);
+		}
+	}
+	PG_FINALLY();
+	{
+		collecting--;
+	}
+	PG_END_TRY();
+}
+
+static void
+verity_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
+					  ProcessUtilityContext context, ParamListInfo params,
+					  QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
+{
+	Node	   *statement = pstmt->utilityStmt;
+	bool		is_ddl = GetCommandLogLevel(statement) == LOGSTMT_DDL;
+
+	if (!IsBinaryUpgrade && IsTransactionState() &&
+		(is_ddl || IsA(statement, VacuumStmt)) && OidIsValid(verity_am_oid()))
+		verity_refuse_utility(statement);
+	if (is_ddl && !IsBinaryUpgrade)
+		run_ddl(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+	else
+		prev_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+}
+
+static void
+relation_dropped(Oid relid)
+{
+	Relation	rel;
+
+	if (verity_is_journal_relation(relid))
+		verity_refuse_journal_change(relid, "drop");
+	else if (verity_is_table_oid(relid))
+	{
+		rel = relation_open(relid, NoLock);
+		verity_storage_drop(rel, rel->rd_rel->relrewrite ? "rewrite" : "drop");
+		relation_close(rel, NoLock);
+	}
+}
+
+static void
+verity_object_access(ObjectAccessType access, Oid classId, Oid objectId, int subId, void *arg)
+{
+	if (prev_object_access)
+		prev_object_access(access, classId, objectId, subId, arg);
+	if (access == OAT_NAMESPACE_SEARCH || access == OAT_FUNCTION_EXECUTE || IsBinaryUpgrade)
+		return;
+	if (classId == RelationRelationId)
+	{
+		if (access == OAT_DROP && subId == 0)
+			relation_dropped(objectId);
+		else if (access == OAT_TRUNCATE && verity_is_journal_relation(objectId))
+			verity_refuse_journal_change(objectId, "truncate");
+		else if (access == OAT_POST_ALTER && verity_is_journal_relation(objectId))
+			verity_refuse_journal_change(objectId, "alter");
+	}
+	else if (classId == ExtensionRelationId && access == OAT_DROP)
+		verity_refuse_extension_drop(objectId);
+}
+
+void
+verity_ddl_init(void)
+{
+	prev_ProcessUtility = ProcessUtility_hook ? ProcessUtility_hook : standard_ProcessUtility;
+	ProcessUtility_hook = verity_ProcessUtility;
+	prev_object_access = object_access_hook;
+	object_access_hook = verity_object_access;
+	CacheRegisterRelcacheCallback(collect_relation, (Datum) 0);
+	verity_log_init();
+}
