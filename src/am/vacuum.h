@@ -5,11 +5,14 @@
 #ifndef VERITY_VACUUM_H
 #define VERITY_VACUUM_H
 
+#include "am/journal.h"
 #include "am/layout.h"
 #include "am/rel.h"
 
+#include "access/genam.h"
 #include "access/multixact.h"
 #include "access/transam.h"
+#include "commands/vacuum.h"
 #include "storage/buf.h"
 #include "storage/relfilenode.h"
 #include "utils/snapmgr.h"
@@ -144,5 +147,83 @@ typedef enum VerityRootState
  */
 extern VerityRootState verity_root_state(Relation rel, ItemPointer root, GlobalVisState *vistest,
 										 Buffer *buffer, TransactionId *ended_by);
+
+/* --- one vacuum of one table --- */
+
+typedef struct VerityVacuum
+{
+	Relation	rel;
+	VerityRel  *vrel;
+	Relation   *indexes;
+	int			index_count;
+	IndexBulkDeleteResult **index_stats;
+	BufferAccessStrategy strategy;
+	VerityCutoffs cutoffs;
+	VerityOldest oldest;		/* what stays: the new relfrozenxid, relminmxid */
+	GlobalVisState *vistest;
+
+	bool		skip_pages;		/* all-frozen pages are not read */
+	bool		clean_indexes;	/* entries are removed from indexes */
+	bool		may_bypass;		/* … unless there are few */
+	bool		failsafe;
+	int			message_level;	/* of what index AMs say */
+
+	/*
+	 * Index entries to remove, and for each the record that is finished with
+	 * once they are gone: an aborted root itself, or the root that superseded
+	 * the dead one.  pending is in the table's order.
+	 */
+	VacDeadItems *dead;
+	ItemPointerData *pending;
+	BlockNumber pending_pages;
+	TransactionId index_horizon;	/* last end of a superseded root among them */
+
+	/* pages kept pinned between calls */
+	Buffer		mapbuf;
+	Buffer		otherbuf;
+	BlockNumber blkno;			/* for error messages */
+
+	/* the journal's last answer */
+	uint64		asked_serial;
+	int			asked_outcome;	/* VerityOutcome */
+	VerityEntry *asked_entry;
+	bool		warned;
+
+	/* counts */
+	BlockNumber pages;
+	BlockNumber pages_scanned;
+	int			index_scans;
+	int64		live;
+	int64		ending;			/* ended, but somebody may still see them */
+	int64		past;
+	int64		reclaimed;
+	int64		missed;			/* aborted, left for the next vacuum */
+	int64		entries;		/* roots whose index entries were removed */
+} VerityVacuum;
+
+/* An aborted record found on a page. */
+typedef struct VerityAborted
+{
+	OffsetNumber offnum;
+	uint8		flags;
+	bool		readable;		/* id is known */
+	bool		reclaim;
+	record_id	id;
+	ItemPointerData root;
+} VerityAborted;
+
+/* vacuum_aborted.c: decide what may be reclaimed, repair hints to it */
+extern void verity_vacuum_settle(VerityVacuum *vacuum, VerityAborted *aborted, int count);
+
+/* vacuum_page.c: first and, for a page with pending records, second pass */
+extern void verity_vacuum_page(VerityVacuum *vacuum, BlockNumber blkno);
+extern void verity_vacuum_page_pending(VerityVacuum *vacuum, BlockNumber blkno,
+									   const ItemPointerData *pending, int count);
+
+/* vacuum_index.c */
+extern void verity_vacuum_allocate(VerityVacuum *vacuum);
+extern void verity_vacuum_collect(VerityVacuum *vacuum, ItemPointer dead, ItemPointer pending);
+extern void verity_vacuum_flush(VerityVacuum *vacuum, bool last);
+extern void verity_vacuum_cleanup_indexes(VerityVacuum *vacuum);
 
 #endif							/* VERITY_VACUUM_H */
