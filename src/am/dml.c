@@ -249,7 +249,7 @@ log_multi_insert(const VerityPlace *place, VerityDraft *drafts, ItemPointerData 
 	xlrec->count = count;
 	for (int i = 0; i < count; i++)
 		xlrec->offsets[i] = ItemPointerGetOffsetNumber(&tids[i]);
-	if (xlrec->offsets[0] == FirstOffsetNumber && PageGetMaxOffsetNumber(page) == count)
+	if (ItemPointerGetOffsetNumber(&tids[0]) == FirstOffsetNumber && PageGetMaxOffsetNumber(page) == count)
 	{
 		xlrec->flags |= XLV_INIT_PAGE;
 		bufflags |= REGBUF_WILL_INIT;

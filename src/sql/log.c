@@ -31,7 +31,7 @@ shows_sealed_row(ErrorData *edata)
 {
 	static bool looking = false;
 	Oid			namespace;
-	bool		result = false;
+	volatile bool result = false;
 
 	if (looking || edata->elevel != ERROR || edata->table_name == NULL ||
 		edata->schema_name == NULL || !IsTransactionState() ||
