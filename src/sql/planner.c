@@ -7,6 +7,9 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
+
+#include "am/asof.h"
 #include "am/rel.h"
 #include "am/table.h"
 #include "optimizer/pathnode.h"
@@ -33,6 +36,13 @@ relation_info(PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo *rel)
 		IndexOptInfo *index = lfirst_node(IndexOptInfo, lc);
 
 		memset(index->canreturn, 0, index->ncolumns * sizeof(bool));
+	}
+	if (verity_asof_active() != 0)
+	{
+		Relation	table = table_open(relid, NoLock);
+
+		verity_asof_relation_info(table, rel);
+		table_close(table, NoLock);
 	}
 }
 
