@@ -32,6 +32,5 @@ SELECT * FROM verity_query_at(
 	:before_correction) AS t (allergy text, severity text) ORDER BY 1 DESC;
 
 \echo '== The history of her penicillin allergy:'
-SELECT position, operation, author, reason, (row_data).severity1 AS severity
-FROM verity_history('allergies') h
-WHERE (row_data).patient = :rosalia AND (row_data).description = 'Penicillin V' ORDER BY position;
+SELECT position, operation, author, reason, "row"->>'severity1' AS severity
+FROM verity_history('allergies', '{"patient": "42c09e08-1dbf-546f-fe06-f8e92891c41e", "description": "Penicillin V"}');
