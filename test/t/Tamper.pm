@@ -14,6 +14,7 @@ our @EXPORT = qw(
   records find_record set_record record_field set_infomask
   remove_item copy_record add_item set_xact_status flip_byte
   tid_bytes swap_pages truncate_file
+  journal_items journal_item rewrite_tail
   XMIN_COMMITTED XMIN_INVALID XMAX_COMMITTED XMAX_INVALID
 );
 
@@ -175,6 +176,59 @@ sub swap_pages
 	my ($a, $b) = (read_page($path, $one), read_page($path, $other));
 	write_page($path, $one, $b);
 	write_page($path, $other, $a);
+	return;
+}
+
+# Items of verity.journal in their order, with where their bytes stand: JournalItem (24 bytes), then the stored
+# entry (src/chain/entry_stored.c), which begins with its core (148 bytes).
+sub journal_items
+{
+	my ($path) = @_;
+	my @items;
+	for my $block (1 .. (-s $path) / BLCKSZ - 1)
+	{
+		for my $item (page_items($path, $block))
+		{
+			next if $item->{flags} != 1;
+			my $bytes = read_bytes($path, $item->{offset}, $item->{len});
+			my ($position, $xid, $total) = unpack 'Q<L<L<', $bytes;
+			push @items,
+			  {
+				%$item,
+				block => $block,
+				bytes => $bytes,
+				position => $position,
+				xid => $xid,
+				kind => unpack('C', substr $bytes, 25, 1),
+				core => $item->{offset} + 24,
+			  };
+		}
+	}
+	return @items;
+}
+
+sub journal_item
+{
+	my ($path, $position) = @_;
+	my @found = grep { $_->{position} == $position } journal_items($path);
+	die "no entry $position" if !@found;
+	return $found[0];
+}
+
+# Change the time of an entry, and every hash behind it, as somebody could who
+# knows the format and has no keys.
+sub rewrite_tail
+{
+	my ($path, $position) = @_;
+	my $first = journal_item($path, $position);
+	patch_file($path, $first->{core} + 12, 16,
+		sub { my ($raw, $time) = unpack 'Q>Q>', $_[0]; pack 'Q>Q>', $raw + 1, $time + 1 });
+	my $previous;
+	for my $item (grep { $_->{position} >= $position } journal_items($path))
+	{
+		write_bytes($path, $item->{core} + 52, $previous) if defined $previous;
+		$previous = sha256("\0" . read_bytes($path, $item->{core}, 148));
+	}
 	return;
 }
 

@@ -92,6 +92,11 @@ sub tamper_template
 	$facts{row10} = [ sort { $a->{serial} <=> $b->{serial} }
 		  grep { $_->{tid} eq $facts{tid}{'patients/10'}{tid} || $_->{root} eq tid_bytes('(1,10)') || $_->{tid} eq '(1,10)' } @all ];
 	$facts{aborted} = $all[-1];
+	$facts{reason} = $sql->(q(BEGIN; SET LOCAL verity.reason = 'audited'; INSERT INTO visits VALUES (33, 'clinic', 'ward');
+		COMMIT; SELECT verity_position()));
+	$sql->(q(INSERT INTO visits VALUES (34, 'clinic', 'ward')));
+	$sql->(q(INSERT INTO north VALUES (21, 'v021')));
+	$facts{last} = $sql->('SELECT verity_position()');
 	return %facts;
 }
 
@@ -433,9 +438,99 @@ sub catalog_cases
 	);
 }
 
+sub journal_cases
+{
+	my $journal = 'verity.journal';
+	return (
+		{
+			name => 'a journal entry changed: its reason',
+			files => sub {
+				my $item = journal_item($_[1]{$journal}, $_[2]{reason});
+				my $at = index $item->{bytes}, 'audited';
+				patch_file($_[1]{$journal}, $item->{offset} + $at, 7, sub { 'ordered' });
+			},
+			finds => ['verity.journal: entry'],
+		},
+		{
+			name => 'a journal entry changed: its time',
+			files => sub {
+				my $item = journal_item($_[1]{$journal}, $_[2]{reason});
+				patch_file($_[1]{$journal}, $item->{core} + 27, 1, sub { $_[0] ^ "\x01" });
+			},
+			finds => ['verity.journal: entry'],
+		},
+		{
+			name => 'a journal entry dropped',
+			files => sub {
+				patch_file($_[1]{$journal}, journal_item($_[1]{$journal}, $_[2]{reason})->{pointer}, 4, sub { "\0\0\0\0" });
+			},
+			finds => ['verity.journal: gap'],
+		},
+		{
+			name => 'two journal entries in each other\'s place',
+			files => sub {
+				my ($one, $other) = map { journal_item($_[1]{$journal}, $_[2]{reason} + $_) } 0, 1;
+				my ($a, $b) = map { read_bytes($_[1]{$journal}, $_->{pointer}, 4) } $one, $other;
+				write_bytes($_[1]{$journal}, $one->{pointer}, $b);
+				write_bytes($_[1]{$journal}, $other->{pointer}, $a);
+			},
+			finds => ['verity.journal: entry'],
+		},
+		{
+			name => 'the journal\'s end cut off',
+			files => sub {
+				my $item = journal_item($_[1]{$journal}, $_[2]{last});
+				patch_file($_[1]{$journal}, $item->{block} * BLCKSZ + 12, 2,
+					sub { pack 'S<', 24 + 4 * ($item->{offnum} - 1) });
+			},
+			finds => ['verity.journal: end'],
+		},
+		{
+			name => 'the journal\'s tail rewritten consistently',
+			files => sub { rewrite_tail($_[1]{$journal}, $_[2]{last} - 1) },
+			finds => ['verity.journal: hmac'],
+			keyless => [],
+		},
+		{
+			name => 'the HMAC of an entry changed',
+			files => sub {
+				my $item = journal_item($_[1]{$journal}, $_[2]{reason});
+				patch_file($_[1]{$journal}, $item->{offset} + $item->{len} - 1, 1, sub { $_[0] ^ "\x01" });
+			},
+			finds => ['verity.journal: hmac'],
+			keyless => [],
+		},
+		{
+			name => 'a serial pointed at another position',
+			files => sub {
+				my $record = find_record($_[1]{visits}, tid($_[2], 'visits/31'));
+				patch_file($_[1]{'verity.journal_serials'}, 24 + 8 + 8 * ($record->{serial} - 1), 8,
+					sub { pack 'Q<', unpack('Q<', $_[0]) - 1 });
+			},
+			finds => ['verity.journal_serials: serial'],
+		},
+		{
+			name => 'a committed serial marked void',
+			files => sub {
+				my $record = find_record($_[1]{visits}, tid($_[2], 'visits/31'));
+				patch_file($_[1]{'verity.journal_serials'}, 24 + 8 + 8 * ($record->{serial} - 1) + 7, 1,
+					sub { $_[0] | "\x80" });
+			},
+			finds => ['verity.journal_serials: serial'],
+		},
+		{
+			name => 'the hash of a table\'s last item changed',
+			files => sub {
+				patch_file($_[1]{'verity.journal_heads'}, 24 + 8 + 24, 1, sub { $_[0] ^ "\x01" });
+			},
+			finds => ['verity.journal_heads: heads'],
+		},
+	);
+}
+
 sub tamper_cases
 {
-	return (record_cases(), envelope_cases(), page_cases(), xact_cases(), catalog_cases());
+	return (record_cases(), envelope_cases(), page_cases(), xact_cases(), journal_cases(), catalog_cases());
 }
 
 1;
