@@ -65,9 +65,10 @@ look_at(Relation rel, ItemPointer tid, Buffer *buffer, RecordLook *look)
 	record_header header;
 	bool		good;
 
-	if (!verity_fetch_record(rel, tid, buffer, &record, true))
+	/* a row that moved to another partition has a t_ctid without a block */
+	if (!BlockNumberIsValid(ItemPointerGetBlockNumberNoCheck(tid)) ||
+		!verity_fetch_record(rel, tid, buffer, &record, true))
 		return false;
-	record.t_tableOid = RelationGetRelid(rel);
 	envelope = VerityGetEnvelope(record.t_data);
 
 	look->flags = envelope->flags;

@@ -118,7 +118,6 @@ fetch_version(VerityVacuum *vacuum, ItemPointer root, ItemPointer tid, HeapTuple
 		return false;
 	if (!verity_fetch_record(vacuum->rel, tid, &vacuum->otherbuf, record, true))
 		return false;
-	record->t_tableOid = RelationGetRelid(vacuum->rel);
 	envelope = VerityGetEnvelope(record->t_data);
 	if ((envelope->flags & ENVELOPE_ROOT) ? ItemPointerEquals(tid, root) :
 		ItemPointerEquals(&envelope->root, root))

@@ -129,7 +129,7 @@ find_work(VerityVacuum *vacuum, Buffer buffer, PageFindings *found)
 		TransactionId dead_after;
 
 		if (!get_record(vacuum->rel, buffer, offnum, &record) ||
-			!xid_is_past(HeapTupleHeaderGetRawXmin(record.t_data), &vacuum->cutoffs))
+			!xid_is_past(HeapTupleHeaderGetXmin(record.t_data), &vacuum->cutoffs))
 			continue;
 		if (HeapTupleSatisfiesVacuumHorizon(&record, buffer, &dead_after) == HEAPTUPLE_DEAD)
 			note_aborted(&record, found);

@@ -1,0 +1,159 @@
+-- VACUUM of verity tables: what it keeps, what it takes away, what it counts
+CREATE EXTENSION pageinspect;
+
+-- Data pages that the map marks (PD_PAGE_FULL mirrors the map's bits).
+CREATE FUNCTION marked_pages(rel regclass) RETURNS bigint LANGUAGE sql AS
+$$
+	SELECT count(*)
+	FROM generate_series(1, pg_relation_size(rel) / 8192 - 1) AS block,
+		page_header(get_raw_page(rel::text, block::int)) AS h
+	WHERE h.flags & 2 <> 0
+$$;
+-- Records on data pages, and those of them that hold a normal xid.
+CREATE FUNCTION records(rel regclass, OUT records bigint, OUT unfrozen bigint) LANGUAGE sql AS
+$$
+	SELECT count(*), count(*) FILTER (WHERE (t_xmin::text::bigint > 2 AND t_infomask & 768 <> 768)
+		OR t_xmax::text::bigint > 2 OR t_infomask & 4096 <> 0)
+	FROM generate_series(1, pg_relation_size(rel) / 8192 - 1) AS block,
+		heap_page_items(get_raw_page(rel::text, block::int))
+	WHERE lp_flags = 1
+$$;
+
+-- statistics tell of current rows
+CREATE TABLE counted (id int PRIMARY KEY, v int) USING verity;
+INSERT INTO counted SELECT g, 0 FROM generate_series(1, 1000) g;
+UPDATE counted SET v = 1;
+DELETE FROM counted WHERE id > 700;
+VACUUM counted;
+SELECT reltuples, relallvisible, relpages = pg_relation_size('counted') / 8192 AS pages_right
+FROM pg_class WHERE relname = 'counted';
+SELECT count(*), sum(v) FROM counted;
+-- 1000 first versions, 1000 second ones, 300 tombstones: all still there
+SELECT records FROM records('counted');
+-- pages with first versions alone are marked, and frozen whole at once
+SELECT marked_pages('counted') > 0 AS some, marked_pages('counted') < relpages - 1 AS not_all
+FROM pg_class WHERE relname = 'counted';
+
+-- a mark goes when a page gets a record again
+CREATE TABLE marked (id int, filler text) USING verity;
+INSERT INTO marked VALUES (1, 'x');
+DELETE FROM marked;
+VACUUM marked;
+SELECT marked_pages('marked');
+INSERT INTO marked VALUES (2, 'y');
+SELECT marked_pages('marked');
+SELECT * FROM marked;
+VACUUM marked;
+SELECT marked_pages('marked');
+
+-- aborted records are taken away, and their space is used again
+CREATE TABLE aborted (id int PRIMARY KEY, filler text) USING verity;
+INSERT INTO aborted VALUES (0, 'stays');
+BEGIN;
+INSERT INTO aborted SELECT g, 'goes' FROM generate_series(1, 5000) g;
+UPDATE aborted SET filler = 'goes too' WHERE id < 100;
+ROLLBACK;
+SELECT pg_relation_size('aborted') AS size \gset
+VACUUM aborted;
+SELECT records FROM records('aborted');
+SELECT reltuples FROM pg_class WHERE relname = 'aborted_pkey';
+BEGIN;
+INSERT INTO aborted SELECT g, 'goes' FROM generate_series(1, 5000) g;
+ROLLBACK;
+SELECT pg_relation_size('aborted') = :size AS used_again;
+VACUUM (INDEX_CLEANUP off) aborted;
+SELECT records > 5000 AS roots_wait_for_their_index_entries FROM records('aborted');
+VACUUM aborted;
+SELECT records FROM records('aborted');
+SELECT * FROM aborted;
+
+-- hints to aborted versions are repaired
+CREATE TABLE hinted (id int PRIMARY KEY, v int) USING verity;
+INSERT INTO hinted SELECT g, 1 FROM generate_series(1, 100) g;
+UPDATE hinted SET v = 2;
+BEGIN;
+UPDATE hinted SET v = 3;
+UPDATE hinted SET v = 4;
+ROLLBACK;
+BEGIN;
+SAVEPOINT s;
+UPDATE hinted SET v = 5 WHERE id <= 50;
+ROLLBACK TO s;
+UPDATE hinted SET v = 6 WHERE id <= 10;
+COMMIT;
+VACUUM hinted;
+SELECT records FROM records('hinted');
+INSERT INTO hinted SELECT g, 0 FROM generate_series(101, 300) g;
+SET enable_seqscan = off;
+SET enable_bitmapscan = off;
+SELECT v, count(*) FROM hinted WHERE id BETWEEN 1 AND 100 GROUP BY v ORDER BY v;
+UPDATE hinted SET v = 7 WHERE id BETWEEN 5 AND 15;
+SELECT v, count(*) FROM hinted WHERE id BETWEEN 1 AND 100 GROUP BY v ORDER BY v;
+RESET enable_seqscan;
+RESET enable_bitmapscan;
+
+-- entries of superseded roots with the same key go, those of other ended rows stay
+CREATE TABLE superseded (id int PRIMARY KEY, v int) USING verity;
+CREATE INDEX superseded_v ON superseded (v);
+INSERT INTO superseded SELECT g, 0 FROM generate_series(1, 100) g;
+DO $$BEGIN FOR i IN 1..20 LOOP UPDATE superseded SET v = i; END LOOP; END$$;
+VACUUM (INDEX_CLEANUP on) superseded;
+SELECT relname, reltuples FROM pg_class WHERE relname LIKE 'superseded_%' ORDER BY 1;
+DELETE FROM superseded WHERE id <= 10;
+UPDATE superseded SET id = id + 1000 WHERE id <= 20;
+VACUUM (INDEX_CLEANUP on) superseded;
+SELECT relname, reltuples FROM pg_class WHERE relname LIKE 'superseded_%' ORDER BY 1;
+SELECT count(*), min(v), max(v), max(id) FROM superseded;
+-- the second time there is nothing to do
+SELECT records FROM records('superseded');
+VACUUM (INDEX_CLEANUP on) superseded;
+SELECT records FROM records('superseded');
+
+-- freezing
+SELECT unfrozen > 0 AS before FROM records('superseded');
+VACUUM FREEZE superseded;
+SELECT * FROM records('superseded');
+SELECT age(relfrozenxid) < 10 AS advanced, mxid_age(relminmxid) < 10 AS multi_advanced
+FROM pg_class WHERE relname = 'superseded';
+SELECT count(*), min(v), max(v), max(id) FROM superseded;
+UPDATE superseded SET v = 99 WHERE id = 50;
+SELECT * FROM superseded WHERE id = 50;
+VACUUM (FREEZE, DISABLE_PAGE_SKIPPING) superseded;
+SELECT * FROM records('superseded');
+
+-- row locks alone leave nothing behind
+BEGIN;
+SELECT id FROM superseded WHERE id = 51 FOR UPDATE;
+SAVEPOINT s;
+SELECT id FROM superseded WHERE id = 52 FOR KEY SHARE;
+COMMIT;
+VACUUM FREEZE superseded;
+SELECT * FROM records('superseded');
+
+-- reading the past after all that
+SELECT verity_position() AS now \gset
+SELECT count(*), sum(v) FROM verity_as_of(NULL::superseded, :now);
+
+-- tables that are not journalled
+SET client_min_messages = warning;
+CREATE TEMP TABLE temporary (id int PRIMARY KEY, v int) USING verity;
+CREATE UNLOGGED TABLE unlogged (id int PRIMARY KEY, v int) USING verity;
+CREATE MATERIALIZED VIEW materialized USING verity AS SELECT g FROM generate_series(1, 10) g;
+RESET client_min_messages;
+INSERT INTO temporary SELECT g, 0 FROM generate_series(1, 500) g;
+UPDATE temporary SET v = 1;
+DELETE FROM temporary WHERE id > 100;
+BEGIN; INSERT INTO temporary SELECT g, 0 FROM generate_series(1001, 1500) g; ROLLBACK;
+INSERT INTO unlogged SELECT * FROM temporary;
+DELETE FROM unlogged;
+VACUUM (FREEZE, PARALLEL 0) temporary, unlogged, materialized;
+SELECT relname, reltuples FROM pg_class WHERE relname IN ('temporary', 'unlogged', 'materialized') ORDER BY 1;
+SELECT records FROM records('temporary');
+SELECT count(*) FROM temporary;
+SELECT count(*) FROM unlogged;
+SELECT count(*) FROM materialized;
+
+DROP MATERIALIZED VIEW materialized;
+DROP TABLE counted, marked, aborted, hinted, superseded, temporary, unlogged;
+DROP FUNCTION marked_pages, records;
+DROP EXTENSION pageinspect;
