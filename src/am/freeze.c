@@ -55,6 +55,14 @@ note_xid(VerityOldest *oldest, TransactionId xid)
 		oldest->xid = xid;
 }
 
+/* A committed xid goes: standby snapshots that it is running for conflict. */
+static void
+note_frozen(VerityOldest *oldest, TransactionId xid)
+{
+	if (!TransactionIdIsValid(oldest->frozen) || TransactionIdFollows(xid, oldest->frozen))
+		oldest->frozen = xid;
+}
+
 /* No xid stays in xmax; an end that did not happen leads nowhere. */
 static bool
 clear_xmax(HeapTuple record, xl_verity_freeze_item *item)
@@ -79,7 +87,10 @@ set_ended(xl_verity_freeze_item *item, TransactionId xid, TransactionId limit,
 	item->infomask &= ~HEAP_XMAX_BITS;
 	item->infomask |= HEAP_XMAX_COMMITTED;
 	if (TransactionIdPrecedes(xid, limit))
+	{
 		item->xmax = FrozenTransactionId;
+		note_frozen(oldest, xid);
+	}
 	else
 	{
 		item->xmax = xid;
@@ -193,7 +204,10 @@ plan_xmin(HeapTupleHeader tuple, bool aborted, const VerityCutoffs *cutoffs,
 		item->flags |= VERITY_FREEZE_XMIN_INVALID;
 	}
 	else
+	{
 		item->infomask |= HEAP_XMIN_FROZEN;
+		note_frozen(oldest, xid);
+	}
 	return true;
 }
 
@@ -243,7 +257,7 @@ verity_freeze_apply(Page page, BlockNumber blkno, const xl_verity_freeze_item *i
 }
 
 void
-verity_freeze_page(Relation rel, Buffer buffer, const VerityCutoffs *cutoffs,
+verity_freeze_page(Relation rel, Buffer buffer, TransactionId horizon,
 				   const xl_verity_freeze_item *items, int count)
 {
 	Page		page = BufferGetPage(buffer);
@@ -260,9 +274,7 @@ verity_freeze_page(Relation rel, Buffer buffer, const VerityCutoffs *cutoffs,
 	{
 		xl_verity_freeze xlrec;
 
-		/* what was frozen is before the limit: so is the newest of it */
-		xlrec.horizon = cutoffs->freeze_limit;
-		TransactionIdRetreat(xlrec.horizon);
+		xlrec.horizon = horizon;
 		xlrec.count = count;
 
 		XLogBeginInsert();

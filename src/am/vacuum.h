@@ -111,6 +111,8 @@ typedef struct VerityOldest
 {
 	TransactionId xid;
 	MultiXactId multi;
+	TransactionId frozen;		/* newest committed xid frozen since the caller
+								 * cleared this */
 } VerityOldest;
 
 /*
@@ -124,8 +126,11 @@ extern bool verity_freeze_plan(HeapTuple record, Buffer buffer, const VerityCuto
 /* Apply one item; redo uses it too. */
 extern void verity_freeze_apply(Page page, BlockNumber blkno, const xl_verity_freeze_item *item);
 
-/* Apply planned items to an exclusively locked page, and log them. */
-extern void verity_freeze_page(Relation rel, Buffer buffer, const VerityCutoffs *cutoffs,
+/*
+ * Apply planned items to an exclusively locked page, and log them; horizon is
+ * the newest committed xid among what they freeze.
+ */
+extern void verity_freeze_page(Relation rel, Buffer buffer, TransactionId horizon,
 							   const xl_verity_freeze_item *items, int count);
 
 /* Does no xid of the record need freezing any more? */

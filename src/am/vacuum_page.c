@@ -258,6 +258,7 @@ freeze_page(VerityVacuum *vacuum, Buffer buffer, bool everything)
 	int			count = 0;
 	bool		all_frozen = true;
 
+	vacuum->oldest.frozen = InvalidTransactionId;
 	if (everything)
 	{
 		cutoffs.freeze_limit = cutoffs.oldest_xmin;
@@ -269,7 +270,7 @@ freeze_page(VerityVacuum *vacuum, Buffer buffer, bool everything)
 			verity_freeze_plan(&record, buffer, &cutoffs, &items[count], &vacuum->oldest))
 			count++;
 	}
-	verity_freeze_page(vacuum->rel, buffer, &cutoffs, items, count);
+	verity_freeze_page(vacuum->rel, buffer, vacuum->oldest.frozen, items, count);
 
 	for (OffsetNumber offnum = FirstOffsetNumber; offnum <= PageGetMaxOffsetNumber(page); offnum++)
 	{
