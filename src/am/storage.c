@@ -21,6 +21,7 @@
 #include "catalog/storage_xlog.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
+#include "storage/lock.h"
 #include "storage/procarray.h"
 #include "storage/smgr.h"
 #include "utils/lsyscache.h"
@@ -30,15 +31,22 @@
 #include "am/table.h"
 #include "am/xact.h"
 
-/* The table that this transient relation will replace, or InvalidOid. */
+/*
+ * The table that this transient relation will replace, or InvalidOid.  Anybody
+ * may give a table such a name; a rewrite holds its table locked.
+ */
 static Oid
 rewritten_table(Relation rel)
 {
 	unsigned int oid;
 	int			end = 0;
+	LOCKTAG		tag;
 
 	if (sscanf(RelationGetRelationName(rel), "pg_temp_%u%n", &oid, &end) != 1 ||
-		RelationGetRelationName(rel)[end] != '\0' || !verity_is_table_oid(oid))
+		RelationGetRelationName(rel)[end] != '\0')
+		return InvalidOid;
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, oid);
+	if (!LockHeldByMe(&tag, AccessExclusiveLock) && !LockHeldByMe(&tag, ExclusiveLock))
 		return InvalidOid;
 	return oid;
 }

@@ -26,6 +26,7 @@
 #include "am/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
+#include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_depend.h"
@@ -90,8 +91,10 @@ verity_all_tables(void)
 	{
 		Form_pg_class form = (Form_pg_class) GETSTRUCT(row);
 
+		/* another session's temporary table cannot be read, nor changed */
 		if (form->relam == am &&
-			(form->relkind == RELKIND_RELATION || form->relkind == RELKIND_MATVIEW))
+			(form->relkind == RELKIND_RELATION || form->relkind == RELKIND_MATVIEW) &&
+			!isOtherTempNamespace(form->relnamespace))
 			result = lappend_oid(result, form->oid);
 	}
 	systable_endscan(scan);

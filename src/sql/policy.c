@@ -252,13 +252,18 @@ release_ledger(Relation rel, VerityRel *vrel, const char *reason)
 	remember_release(vrel->ledger);
 }
 
-/* Errors unless the current user may release this relation, and it is one to release. */
 static void
-check_releasable(Relation rel)
+require_owner(Oid relid)
 {
-	if (!pg_class_ownercheck(RelationGetRelid(rel), GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(rel->rd_rel->relkind),
-					   RelationGetRelationName(rel));
+	if (!pg_class_ownercheck(relid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(relid)),
+					   get_rel_name(relid));
+}
+
+/* Errors unless this relation can have a protected history. */
+static void
+require_verity_table(Relation rel)
+{
 	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -304,11 +309,12 @@ verity_release(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("verity_release()");
 	PreventCommandIfParallelMode("verity_release()");
-	if (!pg_class_ownercheck(relid, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(relid)),
-					   get_rel_name(relid));
+
+	/* asked before the lock, so that others cannot lock the table by asking */
+	require_owner(relid);
 	rel = relation_open(relid, ShareUpdateExclusiveLock);
-	check_releasable(rel);
+	require_owner(relid);
+	require_verity_table(rel);
 	if (verity_is_protected(rel))
 	{
 		release_ledger(rel, verity_rel(rel), reason);
