@@ -97,6 +97,13 @@ verity_fetch_record(Relation rel, ItemPointer tid, Buffer *buffer,
 {
 	bool		found;
 
+	/* a link without a block would make the table longer */
+	if (!BlockNumberIsValid(ItemPointerGetBlockNumberNoCheck(tid)))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("a link in table \"%s\" leads to no block", RelationGetRelationName(rel)),
+				 errhint("Run verity_verify() on the table.")));
+
 	*buffer = ReleaseAndReadBuffer(*buffer, rel, ItemPointerGetBlockNumber(tid));
 	LockBuffer(*buffer, BUFFER_LOCK_SHARE);
 	found = verity_page_record(rel, *buffer, ItemPointerGetOffsetNumber(tid), record);
@@ -125,7 +132,7 @@ belongs_to_root(HeapTuple record, const ItemPointerData *root)
 	ItemPointerData itsroot = is_root(record) ? record->t_self : envelope->root;
 
 	return !is_tombstone(record) &&
-		ItemPointerEquals(&itsroot, unconstify(ItemPointerData *, root));
+		ItemPointerCompare(&itsroot, unconstify(ItemPointerData *, root)) == 0;
 }
 
 static bool
@@ -164,7 +171,7 @@ read_links(Relation rel, HeapTuple record, VersionLinks *links)
 
 	if (HeapTupleHeaderIsSpeculative(record->t_data) ||
 		HeapTupleHeaderIndicatesMovedPartitions(record->t_data) ||
-		ItemPointerEquals(&ctid, &record->t_self))
+		ItemPointerCompare(&ctid, &record->t_self) == 0)
 		ItemPointerSetInvalid(&ctid);
 	links->next = ctid;
 }
@@ -382,7 +389,7 @@ walk_begin(Walk *walk, ItemPointer root)
 	envelope = VerityGetEnvelope(walk->record->t_data);
 	hint = envelope->root;
 
-	if (!ItemPointerEquals(&hint, root))
+	if (ItemPointerCompare(&hint, root) != 0)
 	{
 		walk_unlock(walk);
 		if (walk_fetch(walk, &hint))
