@@ -1,0 +1,135 @@
+/*
+ * idempotency.c
+ *	  verity.idempotency_id: a role commits once under one id.
+ *
+ * verity.idempotency is an ordinary heap table with a unique index on
+ * (role, id).  Its row is written in the committing transaction itself, so
+ * that it is there exactly when the commit is; it names the serial, from
+ * which the serial map leads to the position.  A lock on the hash of role and
+ * id is held to the transaction's end, so that a second session with the same
+ * id waits, then sees the row and is told the first one's position.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/uuid.h"
+
+#include "am/journal_store.h"
+#include "sql/settings.h"
+
+#define COLUMN_ROLE 1
+#define COLUMN_ID 2
+#define COLUMN_SERIAL 3
+#define COLUMN_COUNT 3
+
+bool
+idempotency_wanted(void)
+{
+	return verity_idempotency_id != NULL && verity_idempotency_id[0] != '\0';
+}
+
+static Oid
+relation_oid(const char *name)
+{
+	Oid			relid = get_relname_relid(name, get_namespace_oid("verity", false));
+
+	if (!OidIsValid(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation \"verity.%s\" does not exist", name),
+				 errhint("Run CREATE EXTENSION verity in this database.")));
+	return relid;
+}
+
+/* The serial under which a role committed this id; 0: none did. */
+static uint64
+find_serial(Relation rel, Oid role, const uint8 id[16])
+{
+	pg_uuid_t	uuid;
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	uint64		serial = 0;
+
+	memcpy(uuid.data, id, sizeof(uuid.data));
+	ScanKeyInit(&keys[0], COLUMN_ROLE, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(role));
+	ScanKeyInit(&keys[1], COLUMN_ID, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(&uuid));
+	scan = systable_beginscan(rel, relation_oid("idempotency_pkey"), true, NULL, 2, keys);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		bool		isnull;
+
+		serial = (uint64) DatumGetInt64(heap_getattr(tuple, COLUMN_SERIAL, RelationGetDescr(rel), &isnull));
+	}
+	systable_endscan(scan);
+	return serial;
+}
+
+/* One at a time for a role and id; released when the transaction ends. */
+static void
+lock_id(Oid relid, Oid role, const uint8 id[16])
+{
+	uint32		hash = hash_combine(hash_bytes(id, 16), hash_bytes_uint32(role));
+
+	LockDatabaseObject(relid, hash, 0, ExclusiveLock);
+}
+
+void
+idempotency_claim(uint64 serial)
+{
+	Relation	rel = table_open(relation_oid("idempotency"), RowExclusiveLock);
+	Datum		values[COLUMN_COUNT];
+	bool		nulls[COLUMN_COUNT] = {false};
+	uint8		id[16];
+	uint64		earlier;
+	HeapTuple	tuple;
+
+	if (!verity_uuid_parse(verity_idempotency_id, id))
+		elog(ERROR, "verity.idempotency_id is not a uuid");
+	lock_id(RelationGetRelid(rel), GetUserId(), id);
+	earlier = find_serial(rel, GetUserId(), id);
+	if (earlier != 0)
+	{
+		VerityPosition position = 0;
+
+		(void) verity_serial_outcome(earlier, &position);
+		ereport(ERROR,
+				(errcode(ERRCODE_UNIQUE_VIOLATION),
+				 errmsg("idempotency id \"%s\" was already committed at position " UINT64_FORMAT,
+						verity_idempotency_id, position),
+				 errhint("The earlier transaction took effect: do not repeat it. Use a new id for new work.")));
+	}
+	values[COLUMN_ROLE - 1] = ObjectIdGetDatum(GetUserId());
+	values[COLUMN_ID - 1] = UUIDPGetDatum((pg_uuid_t *) id);
+	values[COLUMN_SERIAL - 1] = Int64GetDatum((int64) serial);
+	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
+	CatalogTupleInsert(rel, tuple);
+	heap_freetuple(tuple);
+	table_close(rel, NoLock);
+}
+
+uint64
+idempotency_find(Oid role, const uint8 id[16])
+{
+	Relation	rel = table_open(relation_oid("idempotency"), AccessShareLock);
+	uint64		serial = find_serial(rel, role, id);
+	VerityPosition position = 0;
+
+	table_close(rel, AccessShareLock);
+	if (serial != 0)
+		(void) verity_serial_outcome(serial, &position);
+	return position;
+}
