@@ -273,6 +273,7 @@ verity_freeze_page(Relation rel, Buffer buffer, TransactionId horizon,
 	if (RelationNeedsWAL(rel))
 	{
 		xl_verity_freeze xlrec;
+		XLogRecPtr	lsn;
 
 		xlrec.horizon = horizon;
 		xlrec.count = count;
@@ -281,7 +282,8 @@ verity_freeze_page(Relation rel, Buffer buffer, TransactionId horizon,
 		XLogRegisterData((char *) &xlrec, SizeOfVerityFreeze);
 		XLogRegisterBuffer(0, buffer, REGBUF_STANDARD);
 		XLogRegisterBufData(0, (char *) items, count * sizeof(xl_verity_freeze_item));
-		PageSetLSN(page, XLogInsert(VERITY_RMGR_ID, XLOG_VERITY_FREEZE));
+		lsn = XLogInsert(VERITY_RMGR_ID, XLOG_VERITY_FREEZE);
+		PageSetLSN(page, lsn);
 	}
 	END_CRIT_SECTION();
 }

@@ -91,6 +91,7 @@ verity_reclaim_page(Relation rel, Buffer buffer, const VerityReclaim *what)
 	if (RelationNeedsWAL(rel))
 	{
 		xl_verity_reclaim xlrec;
+		XLogRecPtr	lsn;
 
 		/* records of aborted transactions were never visible: no horizon */
 		xlrec.horizon = InvalidTransactionId;
@@ -111,7 +112,8 @@ verity_reclaim_page(Relation rel, Buffer buffer, const VerityReclaim *what)
 		if (what->hints > 0)
 			XLogRegisterBufData(0, (char *) what->hint_items,
 								what->hints * sizeof(xl_verity_hint));
-		PageSetLSN(page, XLogInsert(VERITY_RMGR_ID, XLOG_VERITY_RECLAIM));
+		lsn = XLogInsert(VERITY_RMGR_ID, XLOG_VERITY_RECLAIM);
+		PageSetLSN(page, lsn);
 	}
 	END_CRIT_SECTION();
 }
