@@ -319,7 +319,7 @@ append_genesis(JournalSession *session, JournalMeta *meta)
 	codec_writer_init(&writer, bytes, sizeof(bytes));
 	control_genesis_encode(&writer, &body);
 	Assert(!writer.failed);
-	journal_append_body(session, ENTRY_GENESIS, bytes, writer.used, meta, DECIDED_AS_KNOWN);
+	journal_append_body(session, ENTRY_GENESIS, bytes, writer.used, NULL, DECIDED_AS_KNOWN);
 }
 
 void
@@ -350,6 +350,7 @@ verity_journal_genesis(void)
 	journal_shared_reset(session.shared, session.rels.journal->rd_node.relNode);
 	memcpy(session.shared->journal_id, meta->journal_id, sizeof(meta->journal_id));
 	memset(&session.shared->generation, 0, sizeof(VerityGeneration));
+	journal_write_meta(&session, meta);
 	append_genesis(&session, meta);
 	journal_open(&session);
 	journal_end(&session);
