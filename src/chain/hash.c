@@ -22,32 +22,25 @@ _Static_assert(sizeof(hash256) == HASH_SIZE, "a hash is its bytes, nothing else"
 static EVP_MD_CTX *context;
 static EVP_MD *sha256;
 
-/* Fetch the algorithm and make the context. */
-static core_status
+/* Fetch the algorithm and make the context, whichever is missing. */
+static int
 hash_setup(void)
 {
 	if (sha256 == NULL)
 		sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
-	if (context == NULL)
+	if (sha256 != NULL && context == NULL)
 		context = EVP_MD_CTX_new();
-	if (sha256 == NULL || context == NULL ||
-		EVP_DigestInit_ex2(context, sha256, NULL) != 1)
-	{
-		ERR_clear_error();
-		EVP_MD_CTX_free(context);
-		context = NULL;
-		return CORE_E_CRYPTO;
-	}
-	return CORE_OK;
+	return context != NULL;
 }
 
 /* Begin a hash with the kept context. */
 static core_status
 hash_begin(void)
 {
-	if (context != NULL && EVP_DigestInit_ex2(context, NULL, NULL) == 1)
+	if ((context != NULL || hash_setup()) && EVP_DigestInit_ex2(context, sha256, NULL) == 1)
 		return CORE_OK;
-	return hash_setup();
+	ERR_clear_error();
+	return CORE_E_CRYPTO;
 }
 
 static core_status

@@ -207,6 +207,26 @@ test_stored_truncated(void)
 	}
 }
 
+/* A string with a zero byte inside would be cut short there. */
+static void
+test_zero_in_string(void)
+{
+	entry_stored entry;
+	entry_stored back;
+	entry_item	items[2];
+	uint8_t		bytes[STORED_MAX];
+	size_t		used;
+	uint8_t    *user;
+	void	   *arena;
+
+	sample_transaction(&entry, items);
+	must(entry_stored_encode(&entry, bytes, sizeof(bytes), &used));
+	user = memmem(bytes, used, "alice", 5);
+	user[2] = '\0';
+	is_status(decode(bytes, used, &back, &arena), CORE_E_FORMAT, "a zero byte inside a string is refused");
+	free(arena);
+}
+
 /*
  * A change of any byte is refused when decoding, found by entry_check, or
  * changes the core's hash or is in the HMAC: nothing goes unnoticed.
@@ -408,6 +428,7 @@ main(void)
 	test_kind_names();
 	test_stored_round_trip();
 	test_stored_truncated();
+	test_zero_in_string();
 	test_every_bit_is_covered();
 	test_items_order();
 	test_ranges_order();

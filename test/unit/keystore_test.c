@@ -240,6 +240,36 @@ test_other_cluster(void)
 	keystore_free(theirs);
 }
 
+/* Sealed under the right key, but not sorted, or with two of one id. */
+static void
+test_order(void)
+{
+	static uint64_t ids[3];
+	keystore   *ks = sample(3, 3, ids);
+	keystore   *back;
+	keystore_key key = ks->keys[0];
+	keystore_journal journal = ks->journals[0];
+	uint8_t    *file;
+	size_t		len;
+
+	ks->keys[0] = ks->keys[1];
+	must(keystore_serialize(ks, master_key, &file, &len));
+	is_status(keystore_parse(file, len, master_key, &back), CORE_E_FORMAT, "two keys of one id are refused");
+	free(file);
+	ks->keys[0] = key;
+	ks->keys[0].id = 0;
+	must(keystore_serialize(ks, master_key, &file, &len));
+	is_status(keystore_parse(file, len, master_key, &back), CORE_E_FORMAT, "a key id of zero is refused");
+	free(file);
+	ks->keys[0] = key;
+	ks->journals[0] = ks->journals[1];
+	ks->journals[1] = journal;
+	must(keystore_serialize(ks, master_key, &file, &len));
+	is_status(keystore_parse(file, len, master_key, &back), CORE_E_FORMAT, "journals out of order are refused");
+	free(file);
+	keystore_free(ks);
+}
+
 static void
 test_limits(void)
 {
@@ -305,6 +335,7 @@ main(void)
 	test_damage();
 	test_wrong_key();
 	test_other_cluster();
+	test_order();
 	test_limits();
 	test_master_key();
 	return tap_done();
