@@ -195,12 +195,13 @@ finish_on_page(Relation rel, Buffer buffer, HeapTuple record, bool succeeded)
 	if (RelationNeedsWAL(rel))
 	{
 		xl_verity_speculative xlrec = {.offset = ItemPointerGetOffsetNumber(&record->t_self)};
+		XLogRecPtr	recptr;
 
 		XLogBeginInsert();
 		XLogRegisterData((char *) &xlrec, sizeof(xlrec));
 		XLogRegisterBuffer(0, buffer, REGBUF_STANDARD);
-		PageSetLSN(page, XLogInsert(VERITY_RMGR_ID,
-									succeeded ? XLOG_VERITY_CONFIRM : XLOG_VERITY_KILL));
+		recptr = XLogInsert(VERITY_RMGR_ID, succeeded ? XLOG_VERITY_CONFIRM : XLOG_VERITY_KILL);
+		PageSetLSN(page, recptr);
 	}
 	END_CRIT_SECTION();
 	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
