@@ -179,6 +179,33 @@ journal_scan_getnextslot(TableScanDesc sscan, ScanDirection direction, TupleTabl
 	}
 }
 
+/* A row by its place: UPDATE asks for it before it is refused. */
+static bool
+journal_fetch_row_version(Relation rel, ItemPointer tid, Snapshot snapshot, TupleTableSlot *slot)
+{
+	BlockNumber blkno = ItemPointerGetBlockNumber(tid);
+	int			n = ItemPointerGetOffsetNumber(tid) - 1;
+	JournalRelation which = journal_relation_of(rel);
+	char	   *page;
+	Buffer		buffer;
+
+	ExecClearTuple(slot);
+	if (blkno >= RelationGetNumberOfBlocks(rel))
+		return false;
+	page = palloc(BLCKSZ);
+	buffer = ReadBuffer(rel, blkno);
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	memcpy(page, BufferGetPage(buffer), BLCKSZ);
+	UnlockReleaseBuffer(buffer);
+	if (n < 0 || n >= journal_rows_on_page(which, page) ||
+		!journal_row(rel, which, page, blkno, n, slot))
+		return false;
+	slot->tts_tid = *tid;
+	slot->tts_tableOid = RelationGetRelid(rel);
+	ExecStoreVirtualTuple(slot);
+	return true;
+}
+
 static void
 journal_set_new_filenode(Relation rel, const RelFileNode *newrnode, char persistence,
 						 TransactionId *freezeXid, MultiXactId *minmulti)
@@ -294,7 +321,7 @@ static const TableAmRoutine journal_methods = {
 	.index_fetch_reset = journal_refuse_index_fetch_reset,
 	.index_fetch_end = journal_refuse_index_fetch_reset,
 	.index_fetch_tuple = journal_refuse_index_fetch_tuple,
-	.tuple_fetch_row_version = journal_refuse_fetch_row_version,
+	.tuple_fetch_row_version = journal_fetch_row_version,
 	.tuple_tid_valid = journal_refuse_tid_valid,
 	.tuple_get_latest_tid = journal_refuse_latest_tid,
 	.tuple_satisfies_snapshot = journal_refuse_satisfies_snapshot,

@@ -40,13 +40,6 @@ journal_refuse_index_fetch_tuple(IndexFetchTableData *scan, ItemPointer tid, Sna
 }
 
 bool
-journal_refuse_fetch_row_version(Relation rel, ItemPointer tid, Snapshot snapshot,
-								 TupleTableSlot *slot)
-{
-	refuse("fetch a row by its ctid from");
-}
-
-bool
 journal_refuse_tid_valid(TableScanDesc scan, ItemPointer tid)
 {
 	return false;

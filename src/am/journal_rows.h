@@ -35,8 +35,6 @@ extern IndexFetchTableData *journal_refuse_index_fetch_begin(Relation rel);
 extern void journal_refuse_index_fetch_reset(IndexFetchTableData *data);
 extern bool journal_refuse_index_fetch_tuple(IndexFetchTableData *scan, ItemPointer tid, Snapshot snapshot,
 											 TupleTableSlot *slot, bool *call_again, bool *all_dead);
-extern bool journal_refuse_fetch_row_version(Relation rel, ItemPointer tid, Snapshot snapshot,
-											 TupleTableSlot *slot);
 extern bool journal_refuse_tid_valid(TableScanDesc scan, ItemPointer tid);
 extern void journal_refuse_latest_tid(TableScanDesc scan, ItemPointer tid);
 extern bool journal_refuse_satisfies_snapshot(Relation rel, TupleTableSlot *slot, Snapshot snapshot);
