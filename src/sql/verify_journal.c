@@ -1,0 +1,408 @@
+/*
+ * verify_journal.c
+ *	  The journal pass: every entry from genesis to the decided horizon, then
+ *	  its tail again after each table.
+ *
+ * What it leaves behind: the items, sorted by ledger and serial (with a zero
+ * ledger, the serials themselves); the schema entries; in memory, positions
+ * that are void or doubtful, and the serials that came after the horizon.
+ */
+#include "postgres.h"
+
+#include "am/keys.h"
+#include "miscadmin.h"
+#include "port/pg_bswap.h"
+#include "sql/verify.h"
+#include "utils/memutils.h"
+
+#define ENTRIES_PER_RESET 256
+
+/* A growing, sorted list of positions. */
+typedef struct VerifyPositions
+{
+	uint64		count;
+	uint64		capacity;
+	bool		sorted;
+	VerityPosition *at;
+} VerifyPositions;
+
+typedef struct TailSerial
+{
+	uint64		serial;			/* hash key */
+	VerityPosition position;
+} TailSerial;
+
+static VerifyPositions *
+positions_begin(void)
+{
+	VerifyPositions *p = palloc0(sizeof(VerifyPositions));
+
+	p->capacity = 64;
+	p->at = palloc(p->capacity * sizeof(VerityPosition));
+	p->sorted = true;
+	return p;
+}
+
+static void
+positions_add(VerifyPositions *p, VerityPosition position)
+{
+	if (p->count == p->capacity)
+	{
+		p->capacity *= 2;
+		p->at = repalloc_huge(p->at, p->capacity * sizeof(VerityPosition));
+	}
+	if (p->count > 0 && position < p->at[p->count - 1])
+		p->sorted = false;
+	p->at[p->count++] = position;
+}
+
+static int
+compare_positions(const void *a, const void *b)
+{
+	VerityPosition x = *(const VerityPosition *) a;
+	VerityPosition y = *(const VerityPosition *) b;
+
+	return x < y ? -1 : (x > y);
+}
+
+static bool
+positions_has(VerifyPositions *p, VerityPosition position)
+{
+	if (!p->sorted)
+		qsort(p->at, p->count, sizeof(VerityPosition), compare_positions);
+	p->sorted = true;
+	return bsearch(&position, p->at, p->count, sizeof(VerityPosition), compare_positions) != NULL;
+}
+
+void
+verify_mark_doubtful(VerifyContext *ctx, VerityPosition position)
+{
+	positions_add(ctx->journal->doubtful, position);
+}
+
+bool
+verify_is_doubtful(VerifyContext *ctx, VerityPosition position)
+{
+	return positions_has(ctx->journal->doubtful, position);
+}
+
+void
+verify_void_add(VerifyContext *ctx, const control_void_member *member, VerityPosition by)
+{
+	positions_add(ctx->journal->voids, member->position);
+}
+
+bool
+verify_is_void(VerifyContext *ctx, VerityPosition position, uint64 serial)
+{
+	if (positions_has(ctx->journal->voids, position))
+		return true;
+	if (serial == 0 || position <= Max(ctx->journal->chain.decided, ctx->journal->chain.decided_last))
+		return false;
+	return verity_serial_outcome(serial, NULL) == OUTCOME_VOID;
+}
+
+VerityPosition
+verify_tail_position(VerifyContext *ctx, uint64 serial)
+{
+	TailSerial *found = hash_search(ctx->journal->tail, &serial, HASH_FIND, NULL);
+
+	return found ? found->position : 0;
+}
+
+/* The ledger's entry, made at first sight. */
+static VerifyLedger *
+ledger_get(VerifyContext *ctx, const uint8 *id)
+{
+	bool		found;
+	VerifyLedger *ledger = hash_search(ctx->ledgers, id, HASH_ENTER, &found);
+
+	if (!found)
+		memset((char *) ledger + LEDGER_ID_SIZE, 0, sizeof(VerifyLedger) - LEDGER_ID_SIZE);
+	return ledger;
+}
+
+/* Each item holds the hash of its table's item before. */
+static void
+check_item_chain(VerifyContext *ctx, VerifyLedger *ledger, const entry_item *item, VerityPosition position)
+{
+	VerifyChain *chain = &ctx->journal->chain;
+	hash256		hash;
+
+	if (ledger->gaps == chain->gaps && chain->broken == 0 &&
+		!verify_is_doubtful(ctx, ledger->item_position) &&
+		!hash_equal(&item->previous, &ledger->item_hash))
+		verify_journal_finding(ctx, "items", position, NULL, NULL,
+							   "the item of ledger %u does not hold the hash of the one before, at position " UINT64_FORMAT,
+							   ledger->number, ledger->item_position);
+	if (entry_item_hash(item, &hash) == CORE_OK)
+		ledger->item_hash = hash;
+	ledger->item_position = position;
+	ledger->gaps = chain->gaps;
+	ledger->items++;
+}
+
+/* Put an item, or with NULL the serial alone, to the sort. */
+static void
+put_item(VerifyContext *ctx, const VerityEntry *entry, const entry_item *item)
+{
+	Size		ranges = item ? item->range_count * sizeof(entry_range) : 0;
+	Size		len = sizeof(VerifyItem) + ranges;
+	VerifyItem *out = palloc0(len);
+	uint64		serial = pg_hton64(entry->stored.core.serial);
+	uint64		position = pg_hton64(entry->stored.core.position);
+
+	memcpy(out->serial, &serial, sizeof(serial));
+	memcpy(out->where, &position, sizeof(position));
+	out->kind = entry->stored.core.kind;
+	out->xid = TransactionIdIsValid(entry->xid) ? ctx->journal->xid : 0;
+	if (item)
+	{
+		memcpy(out->ledger, item->ledger, LEDGER_ID_SIZE);
+		out->count = item->count;
+		out->range_count = item->range_count;
+		out->root = item->root;
+		memcpy(out + 1, item->ranges, ranges);
+	}
+	verify_sort_put(ctx->items, out, len);
+	pfree(out);
+}
+
+/* Remember a serial of the tail. */
+static void
+put_tail(VerifyContext *ctx, const entry_core *core)
+{
+	TailSerial *tail;
+
+	if (core->serial == 0)
+		return;
+	tail = hash_search(ctx->journal->tail, &core->serial, HASH_ENTER, NULL);
+	tail->position = core->position;
+}
+
+/* Count wraparounds: entries follow each other by less than 2^31 xids. */
+static void
+follow_xid(VerifyJournal *journal, TransactionId xid)
+{
+	if (!TransactionIdIsValid(xid))
+		return;
+	if (journal->xid == 0)
+		journal->xid = (UINT64CONST(1) << 32) + xid;
+	else
+		journal->xid += (int32) (xid - (TransactionId) journal->xid);
+}
+
+/* Take in one entry that was read. */
+static void
+take_entry(VerifyContext *ctx, VerityEntry *entry, bool tail)
+{
+	VerifyJournal *journal = ctx->journal;
+	const entry_stored *stored = &entry->stored;
+
+	journal->entries++;
+	journal->bytes += entry->raw_len;
+	if (!verify_entry(ctx, &journal->chain, entry))
+	{
+		journal->chain.gaps++;
+		return;
+	}
+	follow_xid(journal, entry->xid);
+	if (stored->core.kind == ENTRY_TRANSACTION)
+		journal->transactions++;
+	verify_control(ctx, entry);
+	if (tail)
+		put_tail(ctx, &stored->core);
+	else if (stored->core.serial != 0)
+		put_item(ctx, entry, NULL);
+	for (uint32 i = 0; i < stored->item_count; i++)
+	{
+		check_item_chain(ctx, ledger_get(ctx, stored->items[i].ledger), &stored->items[i],
+						 stored->core.position);
+		if (!tail)
+			put_item(ctx, entry, &stored->items[i]);
+	}
+}
+
+/* A part of the journal that cannot be read. */
+static void
+take_damage(VerifyContext *ctx, const char *damage, VerityPosition at)
+{
+	VerifyChain *chain = &ctx->journal->chain;
+
+	verify_journal_finding(ctx, at ? "entry" : "page", at, NULL, damage,
+						   "around position " UINT64_FORMAT, at ? at : chain->last + 1);
+	if (at != 0)
+		verify_mark_doubtful(ctx, at);
+	else
+		chain->skipped = true;
+	chain->gaps++;
+}
+
+/* Read entries from the position after the last one up to this one. */
+static void
+read_entries(VerifyContext *ctx, VerityPosition to, bool tail)
+{
+	VerifyChain *chain = &ctx->journal->chain;
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "verity journal entry",
+												  ALLOCSET_DEFAULT_SIZES);
+	VerityJournalReader *reader = verity_journal_reader_begin(chain->last + 1);
+	MemoryContext outer = MemoryContextSwitchTo(scratch);
+	uint64		n = 0;
+
+	for (;;)
+	{
+		const char *damage = NULL;
+		VerityPosition at = 0;
+		VerityEntry *entry = verity_journal_reader_next(reader, &damage, &at);
+
+		CHECK_FOR_INTERRUPTS();
+		if (entry == NULL && damage == NULL)
+			break;
+		if (entry != NULL && entry->stored.core.position > to)
+			break;
+		if (entry != NULL)
+			take_entry(ctx, entry, tail);
+		else
+			take_damage(ctx, damage, at);
+		if (++n % ENTRIES_PER_RESET == 0)
+		{
+			verify_progress_add(ENTRIES_PER_RESET, 0);
+			MemoryContextReset(scratch);
+		}
+	}
+	MemoryContextSwitchTo(outer);
+	verity_journal_reader_end(reader);
+	MemoryContextDelete(scratch);
+}
+
+/* Schema entries in order; those of void transactions count for nothing. */
+void
+verify_schemas_apply(VerifyContext *ctx)
+{
+	ListCell   *lc;
+
+	foreach(lc, ctx->schemas)
+	{
+		VerifySchema *schema = lfirst(lc);
+		VerifyLedger *ledger;
+		VerifyName *name;
+
+		if (verify_is_void(ctx, schema->position, schema->serial))
+			continue;
+		ledger = ledger_get(ctx, schema->ledger);
+		ledger->number = schema->number;
+		ledger->relid = schema->relid;
+		ledger->action = schema->action;
+		ledger->schema_position = schema->position;
+		ledger->name = schema->name;
+		if (schema->action != SCHEMA_DROP)
+		{
+			ledger->version = schema->version;
+			ledger->digest = schema->digest;
+		}
+		name = palloc(sizeof(VerifyName));
+		memcpy(name->ledger, schema->ledger, LEDGER_ID_SIZE);
+		name->name = schema->name;
+		ctx->names = lappend(ctx->names, name);
+	}
+	list_free(ctx->schemas);
+	ctx->schemas = NIL;
+}
+
+/* With keys: the keystore's high-water mark against the journal's end. */
+static void
+check_mark(VerifyContext *ctx)
+{
+	VerifyChain *chain = &ctx->journal->chain;
+	VerityEntry *entry;
+	uint64		position;
+	uint64		generation;
+	hash256		hash;
+	char		expected[48];
+	char		found[48];
+
+	if (!ctx->with_keys || !chain->have_journal_id ||
+		!verity_journal_mark_get(chain->journal_id, &position, &generation, &hash) || position == 0)
+		return;
+	snprintf(expected, sizeof(expected), "position " UINT64_FORMAT, position);
+	snprintf(found, sizeof(found), "position " UINT64_FORMAT, chain->last);
+	if (position > chain->last)
+	{
+		ctx->journal_cut = true;
+		verify_journal_finding(ctx, "end", 0, expected, found,
+							   "the keystore saw a later end of the journal");
+		return;
+	}
+	if (verify_is_doubtful(ctx, position))
+		return;
+	entry = verity_journal_read(position);
+	if (entry == NULL || !hash_equal(&entry->hash, &hash))
+		verify_journal_finding(ctx, "hmac", position, NULL, NULL,
+							   "the keystore saw another entry at this position");
+}
+
+/* Read and check the journal up to the horizon. */
+void
+verify_journal_pass(VerifyContext *ctx)
+{
+	HASHCTL		ledgers = {0};
+	HASHCTL		tail = {0};
+
+	ctx->journal = palloc0(sizeof(VerifyJournal));
+	ctx->journal->voids = positions_begin();
+	ctx->journal->doubtful = positions_begin();
+	ledgers.keysize = LEDGER_ID_SIZE;
+	ledgers.entrysize = sizeof(VerifyLedger);
+	ctx->ledgers = hash_create("verity ledgers", 256, &ledgers, HASH_ELEM | HASH_BLOBS);
+	tail.keysize = sizeof(uint64);
+	tail.entrysize = sizeof(TailSerial);
+	ctx->journal->tail = hash_create("verity journal tail", 256, &tail, HASH_ELEM | HASH_BLOBS);
+	ctx->items = verify_sort_begin(sizeof(VerifyItem), maintenance_work_mem / 4);
+
+	verify_progress_set("journal", "verity.journal", ctx->horizon);
+	read_entries(ctx, ctx->horizon, false);
+	verify_sort_perform(ctx->items);
+	check_mark(ctx);
+	verify_serials(ctx);
+	verify_schemas_apply(ctx);
+}
+
+void
+verify_journal_tail(VerifyContext *ctx)
+{
+	VerityPosition end = verity_journal_last();
+
+	if (end <= ctx->journal->chain.last)
+		return;
+	verity_journal_wait_decided(end);
+	read_entries(ctx, end, true);
+	verify_schemas_apply(ctx);
+}
+
+/* One row that says what of the journal was covered. */
+static void
+summary(VerifyContext *ctx)
+{
+	VerifyJournal *journal = ctx->journal;
+	VerifyFinding f;
+
+	verify_finding_init(&f, VERIFY_INFO, "summary", "verity.journal", journal->chain.last);
+	snprintf(f.found, sizeof(f.found), UINT64_FORMAT " entries, " UINT64_FORMAT " bytes",
+			 journal->entries, journal->bytes);
+	snprintf(f.detail, sizeof(f.detail),
+			 "positions 1 to " UINT64_FORMAT ", decided to " UINT64_FORMAT "; "
+			 UINT64_FORMAT " transactions, " UINT64_FORMAT " generations; HMAC of " UINT64_FORMAT
+			 " entries checked%s; no outside checkpoint was checked against",
+			 journal->chain.last, ctx->horizon, journal->transactions, journal->generations,
+			 journal->chain.keyed, ctx->with_keys ? "" : " (no keys)");
+	verify_report_add(ctx->report, &f);
+}
+
+void
+verify_journal_finish(VerifyContext *ctx)
+{
+	verify_journal_tail(ctx);
+	verify_entry_end(ctx, &ctx->journal->chain);
+	verify_heads(ctx);
+	summary(ctx);
+}
