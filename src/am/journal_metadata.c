@@ -8,24 +8,29 @@
 #include "postgres.h"
 
 #include "common/ip.h"
-#include "libpq/libpq-be.h"
 #include "miscadmin.h"
+#include "utils/backend_status.h"
 #include "utils/guc.h"
 
 #include "am/journal_store.h"
 #include "sql/settings.h"
 
-/* Address of the client; "[local]" on a Unix socket, NULL without one. */
+/*
+ * Address of the client; "[local]" on a Unix socket, NULL without one.  As
+ * pg_stat_activity has it: libpq-be.h wants headers of other libraries.
+ */
 static const char *
 client_address(void)
 {
 	char		host[NI_MAXHOST];
+	SockAddr   *client;
 
-	if (MyProcPort == NULL)
+	if (MyBEEntry == NULL || MyBEEntry->st_clientaddr.addr.ss_family == AF_UNSPEC)
 		return NULL;
-	if (MyProcPort->raddr.addr.ss_family != AF_INET && MyProcPort->raddr.addr.ss_family != AF_INET6)
+	client = &MyBEEntry->st_clientaddr;
+	if (client->addr.ss_family != AF_INET && client->addr.ss_family != AF_INET6)
 		return "[local]";
-	if (pg_getnameinfo_all(&MyProcPort->raddr.addr, MyProcPort->raddr.salen,
+	if (pg_getnameinfo_all(&client->addr, client->salen,
 						   host, sizeof(host), NULL, 0, NI_NUMERICHOST | NI_NUMERICSERV) != 0)
 		return NULL;
 	return pstrdup(host);
