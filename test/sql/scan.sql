@@ -6,11 +6,11 @@ SET search_path = scan, public;
 CREATE TABLE v (id int PRIMARY KEY, k int, t text, b box, p point, ts tsvector, a int[], n numeric) USING verity;
 CREATE TABLE h (id int PRIMARY KEY, k int, t text, b box, p point, ts tsvector, a int[], n numeric) USING heap;
 
--- run a statement on both, with @ for the table
-CREATE PROCEDURE both(stmt text) LANGUAGE plpgsql AS $$
+-- run a statement on both, with @t for the table
+CREATE PROCEDURE twice(stmt text) LANGUAGE plpgsql AS $$
 BEGIN
-	EXECUTE replace(stmt, '@', 'v');
-	EXECUTE replace(stmt, '@', 'h');
+	EXECUTE replace(stmt, '@t', 'v');
+	EXECUTE replace(stmt, '@t', 'h');
 END $$;
 
 -- rows that one query gives for one of the tables only
@@ -20,8 +20,8 @@ DECLARE
 	h text[];
 	result bigint;
 BEGIN
-	EXECUTE format('SELECT coalesce(array_agg(x::text), ''{}'') FROM (%s) x', replace(query, '@', 'v')) INTO v;
-	EXECUTE format('SELECT coalesce(array_agg(x::text), ''{}'') FROM (%s) x', replace(query, '@', 'h')) INTO h;
+	EXECUTE format('SELECT coalesce(array_agg(x::text), ''{}'') FROM (%s) x', replace(query, '@t', 'v')) INTO v;
+	EXECUTE format('SELECT coalesce(array_agg(x::text), ''{}'') FROM (%s) x', replace(query, '@t', 'h')) INTO h;
 	SELECT count(*) INTO result FROM (
 		(SELECT unnest(v) EXCEPT ALL SELECT unnest(h)) UNION ALL
 		(SELECT unnest(h) EXCEPT ALL SELECT unnest(v))) d;
@@ -40,22 +40,22 @@ BEGIN
 	END LOOP;
 END $$;
 
-CALL both($$INSERT INTO @ SELECT i, i % 50, repeat(md5(i::text), 1 + i % 4),
+CALL twice($$INSERT INTO @t SELECT i, i % 50, repeat(md5(i::text), 1 + i % 4),
 	box(point(i, i), point(i + 5, i + 3)), point(i % 100, i / 100),
 	to_tsvector('simple', 'w' || i % 30 || ' w' || i % 7), ARRAY[i % 11, i % 13],
 	CASE WHEN i % 9 <> 0 THEN i / 7.0 END
 	FROM generate_series(1, 3000) i$$);
-SELECT differ('SELECT * FROM @');
+SELECT differ('SELECT * FROM @t');
 
 -- updates that touch no index stay under their root, others begin a new one
 CREATE INDEX v_k ON v (k);
 CREATE INDEX h_k ON h (k);
-CALL both('UPDATE @ SET t = t || id WHERE id % 5 = 0');
-CALL both('UPDATE @ SET t = ''x'' || id WHERE id % 10 = 0');
-CALL both('UPDATE @ SET k = k + 1 WHERE id % 7 = 0');
-CALL both('UPDATE @ SET id = id + 10000 WHERE id % 101 = 0');
-CALL both('DELETE FROM @ WHERE id % 17 = 0');
-SELECT differ('SELECT * FROM @');
+CALL twice('UPDATE @t SET t = t || id WHERE id % 5 = 0');
+CALL twice('UPDATE @t SET t = ''x'' || id WHERE id % 10 = 0');
+CALL twice('UPDATE @t SET k = k + 1 WHERE id % 7 = 0');
+CALL twice('UPDATE @t SET id = id + 10000 WHERE id % 101 = 0');
+CALL twice('DELETE FROM @t WHERE id % 17 = 0');
+SELECT differ('SELECT * FROM @t');
 SELECT count(*), sum(length(t)), sum(n)::numeric(12,2) FROM v;
 
 -- all index access methods, made over rows with a history
@@ -71,24 +71,24 @@ ANALYZE v;
 
 CREATE TABLE query (name text PRIMARY KEY, sql text);
 INSERT INTO query VALUES
-	('primary key', 'SELECT * FROM @ WHERE id = 1234'),
-	('key range', 'SELECT * FROM @ WHERE id BETWEEN 500 AND 700'),
-	('moved keys', 'SELECT * FROM @ WHERE id > 10000'),
-	('btree', 'SELECT * FROM @ WHERE k = 8'),
-	('hash', 'SELECT * FROM @ WHERE t = ''x1230'''),
-	('gin', 'SELECT * FROM @ WHERE ts @@ ''w3 & w4'''),
-	('gin array', 'SELECT * FROM @ WHERE a @> ''{3,5}'''),
-	('gist', 'SELECT id, k, t, n FROM @ WHERE b && box(point(100,100),point(140,140))'),
-	('spgist', 'SELECT id, k, t, n FROM @ WHERE p <@ box(point(10,10),point(20,20))'),
-	('brin', 'SELECT * FROM @ WHERE n BETWEEN 100 AND 120'),
-	('expression', 'SELECT * FROM @ WHERE k + length(t) = 60'),
-	('partial', 'SELECT * FROM @ WHERE n < 50 AND k < 10'),
-	('nulls', 'SELECT * FROM @ WHERE n IS NULL'),
-	('or', 'SELECT * FROM @ WHERE k = 3 OR id < 40'),
-	('order', 'SELECT id FROM @ WHERE k < 3 ORDER BY id DESC LIMIT 20'),
-	('join', 'SELECT x.id, y.t FROM @ x JOIN @ y ON y.id = x.k + 1'),
-	('count', 'SELECT count(*) FROM @'),
-	('min max', 'SELECT min(id), max(id), min(n), max(k) FROM @');
+	('primary key', 'SELECT * FROM @t WHERE id = 1234'),
+	('key range', 'SELECT * FROM @t WHERE id BETWEEN 500 AND 700'),
+	('moved keys', 'SELECT * FROM @t WHERE id > 10000'),
+	('btree', 'SELECT * FROM @t WHERE k = 8'),
+	('hash', 'SELECT * FROM @t WHERE t = ''x1230'''),
+	('gin', 'SELECT * FROM @t WHERE ts @@ ''w3 & w4'''),
+	('gin array', 'SELECT * FROM @t WHERE a @> ''{3,5}'''),
+	('gist', 'SELECT id, k, t, n FROM @t WHERE b && box(point(100,100),point(140,140))'),
+	('spgist', 'SELECT id, k, t, n FROM @t WHERE p <@ box(point(10,10),point(20,20))'),
+	('brin', 'SELECT * FROM @t WHERE n BETWEEN 100 AND 120'),
+	('expression', 'SELECT * FROM @t WHERE k + length(t) = 60'),
+	('partial', 'SELECT * FROM @t WHERE n < 50 AND k < 10'),
+	('nulls', 'SELECT * FROM @t WHERE n IS NULL'),
+	('or', 'SELECT * FROM @t WHERE k = 3 OR id < 40'),
+	('order', 'SELECT id FROM @t WHERE k < 3 ORDER BY id DESC LIMIT 20'),
+	('join', 'SELECT x.id, y.t FROM @t x JOIN @t y ON y.id = x.k + 1'),
+	('count', 'SELECT count(*) FROM @t'),
+	('min max', 'SELECT min(id), max(id), min(n), max(k) FROM @t');
 
 CREATE FUNCTION ask() RETURNS TABLE (wrong text, rows bigint) LANGUAGE sql AS
 	'SELECT name, d FROM (SELECT name, differ(sql) d FROM query ORDER BY name) x WHERE d <> 0';
@@ -105,7 +105,7 @@ RESET enable_seqscan; RESET enable_indexscan; RESET enable_bitmapscan;
 
 -- the indexes are used
 SET enable_seqscan = off;
-SELECT q.name, s FROM query q, scans(replace(q.sql, '@', 'v')) s
+SELECT q.name, s FROM query q, scans(replace(q.sql, '@t', 'v')) s
 	WHERE name IN ('btree', 'hash', 'gin', 'gin array', 'gist', 'spgist', 'brin', 'expression', 'partial')
 	AND s ~ 'Index' ORDER BY 1, 2;
 
@@ -119,16 +119,16 @@ SELECT scans('SELECT id FROM h WHERE id < 100');
 RESET enable_seqscan; RESET enable_bitmapscan;
 
 -- changes with all indexes in place
-CALL both('UPDATE @ SET k = k - 1, t = ''y'' || id WHERE id % 3 = 0');
-CALL both('UPDATE @ SET ts = ''w3 w4'', a = ''{3,5}'' WHERE id % 40 = 1');
-CALL both('UPDATE @ SET n = n + 1000 WHERE id % 11 = 4');
-CALL both('UPDATE @ SET p = point(15, 15), b = box(point(120,120),point(121,121)) WHERE id % 77 = 5');
-CALL both('DELETE FROM @ WHERE id % 23 = 0');
-CALL both('INSERT INTO @ (id, k, n) SELECT i, 8, 110 FROM generate_series(20000, 20100) i');
+CALL twice('UPDATE @t SET k = k - 1, t = ''y'' || id WHERE id % 3 = 0');
+CALL twice('UPDATE @t SET ts = ''w3 w4'', a = ''{3,5}'' WHERE id % 40 = 1');
+CALL twice('UPDATE @t SET n = n + 1000 WHERE id % 11 = 4');
+CALL twice('UPDATE @t SET p = point(15, 15), b = box(point(120,120),point(121,121)) WHERE id % 77 = 5');
+CALL twice('DELETE FROM @t WHERE id % 23 = 0');
+CALL twice('INSERT INTO @t (id, k, n) SELECT i, 8, 110 FROM generate_series(20000, 20100) i');
 DO $$
 BEGIN
-	CALL both('UPDATE @ SET k = 8, t = ''gone''');
-	CALL both('DELETE FROM @ WHERE id < 1000');
+	CALL twice('UPDATE @t SET k = 8, t = ''gone''');
+	CALL twice('DELETE FROM @t WHERE id < 1000');
 	RAISE EXCEPTION 'away with it';
 EXCEPTION WHEN raise_exception THEN NULL;
 END $$;
@@ -141,7 +141,7 @@ RESET enable_seqscan; RESET enable_bitmapscan;
 
 -- ordering by distance
 SET enable_seqscan = off;
-SELECT differ('SELECT p <-> point(50.2,3.1) AS d FROM @ ORDER BY 1 LIMIT 30');
+SELECT differ('SELECT p <-> point(50.2,3.1) AS d FROM @t ORDER BY 1 LIMIT 30');
 RESET enable_seqscan;
 
 -- a lossy bitmap: more pages than work_mem has room for
@@ -157,10 +157,17 @@ SET work_mem = '64kB';
 SET enable_seqscan = off; SET enable_indexscan = off;
 SELECT count(*), sum(id), sum(length(pad)) FROM lossy_v WHERE k BETWEEN 10 AND 30;
 SELECT count(*), sum(id), sum(length(pad)) FROM lossy_h WHERE k BETWEEN 10 AND 30;
-SELECT count(*) > 0 AS is_lossy FROM (
-	SELECT (regexp_match(x, 'lossy=(\d+)'))[1]::int AS n FROM (
-		SELECT query_to_xml('EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) SELECT count(*) FROM lossy_v WHERE k BETWEEN 10 AND 30',
-							false, false, '')::text AS x) y) z WHERE n > 0;
+DO $$
+DECLARE
+	line text;
+BEGIN
+	FOR line IN EXECUTE 'EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF)
+		SELECT count(*) FROM lossy_v WHERE k BETWEEN 10 AND 30' LOOP
+		IF line ~ 'lossy=[1-9]' THEN
+			RAISE NOTICE 'the bitmap is lossy';
+		END IF;
+	END LOOP;
+END $$;
 RESET work_mem; RESET enable_seqscan; RESET enable_indexscan;
 
 -- TIDs name versions
@@ -216,10 +223,10 @@ UPDATE v SET t = 'other' WHERE id < 500;
 DELETE FROM v WHERE id > 2500;
 FETCH c2;
 ROLLBACK;
-SELECT differ('SELECT * FROM @');
+SELECT differ('SELECT * FROM @t');
 
 -- system columns need nothing opened
-SELECT count(DISTINCT xmin) > 1 AS xmins, bool_and(tableoid = 'v'::regclass) AS tableoid,
+SELECT count(DISTINCT xmin::text) > 1 AS xmins, bool_and(tableoid = 'v'::regclass) AS tableoid,
 	count(DISTINCT ctid) = count(*) AS ctids, bool_and(cmin IS NOT NULL) AS cmin FROM v;
 BEGIN;
 INSERT INTO tids VALUES (1000, 'new');
@@ -231,7 +238,7 @@ SELECT count(*) = (SELECT count(*) FROM v) AS all_rows FROM v TABLESAMPLE SYSTEM
 SELECT count(*) = (SELECT count(*) FROM v) AS all_rows FROM v TABLESAMPLE BERNOULLI (100);
 SELECT count(*) FROM v TABLESAMPLE BERNOULLI (0);
 SELECT count(*) BETWEEN 1 AND 1500 AS some FROM v TABLESAMPLE BERNOULLI (25) REPEATABLE (1);
-SELECT count(*) AS not_rows FROM (SELECT * FROM v TABLESAMPLE BERNOULLI (50) EXCEPT SELECT * FROM v) x;
+SELECT count(*) AS not_rows FROM (SELECT id, t FROM v TABLESAMPLE BERNOULLI (50) EXCEPT SELECT id, t FROM v) x;
 
 -- statistics count rows, not their history
 ANALYZE v;
@@ -304,18 +311,19 @@ INSERT INTO h (id, n) SELECT i, 5000 + i FROM generate_series(30000, 31000) i;
 SELECT brin_summarize_new_values('v_brin') > 0 AS summarized;
 SET enable_seqscan = off; SET enable_indexscan = off;
 SELECT scans('SELECT * FROM v WHERE n BETWEEN 35100 AND 35200 AND k IS NULL');
-SELECT differ('SELECT * FROM @ WHERE n BETWEEN 35100 AND 35200');
+SELECT differ('SELECT * FROM @t WHERE n BETWEEN 35100 AND 35200');
 RESET enable_seqscan; RESET enable_indexscan;
 
 -- slots: rows with columns added later, wide rows, whole rows
 ALTER TABLE v ADD COLUMN late int DEFAULT 7, ADD COLUMN later text;
 ALTER TABLE h ADD COLUMN late int DEFAULT 7, ADD COLUMN later text;
-CALL both('UPDATE @ SET later = repeat(md5(id::text), 400) WHERE id % 100 = 3');
-CALL both('ALTER TABLE @ DROP COLUMN a');
-SELECT differ('SELECT * FROM @');
-SELECT differ('SELECT id, late, length(later) FROM @');
-SELECT differ('SELECT row_to_json(x)::text FROM @ x');
+CALL twice('UPDATE @t SET later = repeat(md5(id::text), 400) WHERE id % 100 = 3');
+CALL twice('ALTER TABLE @t DROP COLUMN a');
+SELECT differ('SELECT * FROM @t');
+SELECT differ('SELECT id, late, length(later) FROM @t');
+SELECT differ('SELECT row_to_json(x)::text FROM @t x');
 SELECT count(*) FROM v x WHERE x IS NOT NULL;
-SELECT * FROM ask() WHERE wrong <> 'gin array';
+DELETE FROM query WHERE name = 'gin array';
+SELECT * FROM ask();
 
 DROP SCHEMA scan CASCADE;
