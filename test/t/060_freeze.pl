@@ -114,7 +114,7 @@ sub past_is_right
 	my ($what) = @_;
 	for my $position (sort { $a <=> $b } keys %past)
 	{
-		is($sql->("SELECT md5(string_agg(x::text, ';' ORDER BY id)) FROM verity_as_of(NULL::t, '$position') x"),
+		is($sql->("SELECT md5(string_agg(x::text, ';' ORDER BY id)) FROM verity_as_of(NULL::t, $position) x"),
 			$past{$position}, "$what: as of position $position");
 	}
 	return;
