@@ -357,7 +357,7 @@ verity_seal_record(VerityRel *vrel, record_header *header,
 
 	header->version = RECORD_VERSION;
 	header->id.serial = verity_xact_serial_if_any();
-	header->id.sequence = verity_xact_next_sequence();
+	header->id.sequence = verity_xact_next_sequence(vrel);
 	header->schema_version = vrel->schema_version;
 	header->generation = context->key.generation;
 	header->key_id = context->key.key_id;

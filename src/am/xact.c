@@ -108,15 +108,20 @@ verity_xact_serial_if_any(void)
 }
 
 uint32
-verity_xact_next_sequence(void)
+verity_xact_next_sequence(VerityRel *vrel)
 {
+	uint32		sequence;
+
 	check_writable();
 	if (xact.next_sequence > PG_UINT32_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("a transaction cannot write more than 4294967296 records"),
 				 errhint("Split the work into several transactions.")));
-	return (uint32) xact.next_sequence++;
+	sequence = (uint32) xact.next_sequence++;
+	if (vrel->journalled)
+		ledger_touch(vrel->ledger, vrel->ledger_number, sequence);
+	return sequence;
 }
 
 void

@@ -24,8 +24,11 @@ extern uint64 verity_xact_serial(void);
 /* The serial if one is assigned, else 0. */
 extern uint64 verity_xact_serial_if_any(void);
 
-/* Next sequence number; error at 2^32. */
-extern uint32 verity_xact_next_sequence(void);
+/*
+ * Next sequence number, for a record of this table; error at 2^32.  If the
+ * record is not folded before its subtransaction aborts, it is discarded.
+ */
+extern uint32 verity_xact_next_sequence(VerityRel *vrel);
 
 /* Fold a record's leaf into its table's Merkle state (journalled tables). */
 extern void verity_xact_fold(VerityRel *vrel, const record_id *id, const hash256 *leaf);

@@ -3,8 +3,10 @@
  *	  The current transaction's ledgers: streaming Merkle states, discarded
  *	  sequence ranges, and their savepoints.
  *
- * A ledger's first touch in a subtransaction puts a copy of its state on a
- * stack; the subtransaction's abort puts the copy back and discards the
+ * A ledger is touched at each sealing, before the record reaches a page, so
+ * that a record which was placed and never folded (an error between) counts as
+ * discarded.  Its first touch in a subtransaction puts a copy of its state on
+ * a stack; the subtransaction's abort puts the copy back and discards the
  * sequences that were touched since.  A committed subtransaction's copies
  * become its parent's, unless that has one.  A range may reach over sequences
  * of other tables, never over a leaf of its own: so neighbours merge, and
@@ -86,6 +88,7 @@ find_ledger(const uint8 ledger[LEDGER_ID_SIZE], bool create)
 		state->number = 0;
 		state->last_leaf = -1;
 		state->last_touched = -1;
+		state->last_sealed = -1;
 		state->save = NULL;
 		merkle_init(&state->merkle);
 		state->ranges = new_ranges();
@@ -173,6 +176,16 @@ ledger_fold(const uint8 ledger[LEDGER_ID_SIZE], uint32 number, uint32 sequence, 
 }
 
 void
+ledger_touch(const uint8 ledger[LEDGER_ID_SIZE], uint32 number, uint32 sequence)
+{
+	LedgerState *state = find_ledger(ledger, true);
+
+	save_ledger(state, sequence);
+	state->number = number;
+	state->last_sealed = sequence;
+}
+
+void
 ledger_discard(const uint8 ledger[LEDGER_ID_SIZE], uint32 number, uint32 sequence)
 {
 	LedgerState *state = find_ledger(ledger, true);
@@ -191,7 +204,7 @@ ledger_forget(const uint8 ledger[LEDGER_ID_SIZE])
 
 	if (state == NULL)
 		return;
-	save_ledger(state, state->last_touched + 1);
+	save_ledger(state, Max(state->last_touched, state->last_sealed) + 1);
 	merkle_init(&state->merkle);
 	state->last_leaf = -1;
 	state->ranges = new_ranges();
@@ -234,6 +247,7 @@ ledger_subabort(SubTransactionId subid)
 		state->ranges->count = save->range_count;
 		if (save->range_count > 0)
 			state->ranges->list[save->range_count - 1] = save->last_range;
+		state->last_touched = Max(state->last_touched, state->last_sealed);
 		if (state->last_touched >= (int64) save->since)
 			add_range(state, (uint32) save->since, (uint32) state->last_touched);
 		state->save = save->outer;

@@ -27,6 +27,7 @@ typedef struct LedgerState
 	merkle_state merkle;
 	int64		last_leaf;		/* sequence of the last leaf; -1: none */
 	int64		last_touched;	/* of the last leaf or discarded record */
+	int64		last_sealed;	/* of the last record that was sealed */
 	LedgerRanges *ranges;
 	LedgerSave *save;			/* innermost subtransaction that touched it */
 } LedgerState;
@@ -34,6 +35,7 @@ typedef struct LedgerState
 /* context: lives as long as the transaction. */
 extern void ledger_begin(MemoryContext context);
 extern void ledger_reset(void);
+extern void ledger_touch(const uint8 ledger[LEDGER_ID_SIZE], uint32 number, uint32 sequence);
 extern void ledger_fold(const uint8 ledger[LEDGER_ID_SIZE], uint32 number, uint32 sequence, const hash256 *leaf);
 extern void ledger_discard(const uint8 ledger[LEDGER_ID_SIZE], uint32 number, uint32 sequence);
 extern void ledger_forget(const uint8 ledger[LEDGER_ID_SIZE]);
