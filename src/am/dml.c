@@ -32,7 +32,7 @@
 static void
 check_may_write(Relation rel)
 {
-	if (IsParallelWorker() || IsInParallelMode())
+	if (IsParallelWorker())
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
 				 errmsg("cannot write verity table \"%s\" in a parallel operation",

@@ -82,7 +82,7 @@ check_writable(void)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cannot write to a verity table after the transaction's journal entry"),
 				 errhint("Move the write before the commit, out of ON COMMIT actions and callbacks.")));
-	if (IsInParallelMode())
+	if (IsParallelWorker())
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
 				 errmsg("cannot write to a verity table during a parallel operation"),

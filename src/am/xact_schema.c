@@ -8,18 +8,15 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
 #include "access/relation.h"
-#include "access/table.h"
 #include "access/xact.h"
-#include "catalog/pg_class.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
 #include "am/journal.h"
 #include "am/xact.h"
 #include "am/xact_schema.h"
+#include "sql/schema.h"
 
 typedef struct DirtyTable
 {
@@ -148,28 +145,6 @@ compute_one(Oid relid)
 	verity_xact_schema_clean(relid);
 }
 
-/* All verity tables of the database. */
-static List *
-all_tables(void)
-{
-	Relation	pg_class = table_open(RelationRelationId, AccessShareLock);
-	SysScanDesc scan = systable_beginscan(pg_class, InvalidOid, false, NULL, 0, NULL);
-	Oid			am = verity_am_oid();
-	List	   *relids = NIL;
-	HeapTuple	tuple;
-
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
-
-		if (OidIsValid(am) && form->relam == am)
-			relids = lappend_oid(relids, form->oid);
-	}
-	systable_endscan(scan);
-	table_close(pg_class, AccessShareLock);
-	return relids;
-}
-
 /* Tables that are dirty now. */
 static List *
 dirty_tables(void)
@@ -181,7 +156,7 @@ dirty_tables(void)
 	List	   *dirty = NIL;
 
 	if (verity_xact_schema_is_dirty(InvalidOid))
-		relids = all_tables();
+		relids = verity_all_tables();
 	hash_seq_init(&seq, tables);
 	while ((table = hash_seq_search(&seq)) != NULL)
 	{

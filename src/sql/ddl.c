@@ -58,16 +58,22 @@ static int	collected_count = 0;
 static bool collected_all = false;
 static Oid	collected[COLLECTED_MAX];
 
-static void
-collect_relation(Datum arg, Oid relid)
+static bool
+is_collected(Oid relid)
 {
-	if (collecting == 0)
-		return;
 	for (int i = 0; i < collected_count; i++)
 	{
 		if (collected[i] == relid)
-			return;
+			return true;
 	}
+	return false;
+}
+
+static void
+collect_relation(Datum arg, Oid relid)
+{
+	if (collecting == 0 || is_collected(relid))
+		return;
 	if (!OidIsValid(relid) || collected_count == COLLECTED_MAX)
 		collected_all = true;
 	else
@@ -159,27 +165,26 @@ changes_all_definitions(Node *statement)
 	}
 }
 
-/* Say what is sealed but not proven. */
+/* Say of a table that the command made that it is sealed, but not proven. */
 static void
-notice_uncovered(Oid relid)
+notice_uncovered(Node *statement)
 {
-	char		persistence = get_rel_persistence(relid);
-	char		kind = get_rel_relkind(relid);
+	RangeVar   *name = IsA(statement, CreateStmt) ? ((CreateStmt *) statement)->relation :
+	IsA(statement, CreateTableAsStmt) ? ((CreateTableAsStmt *) statement)->into->rel : NULL;
+	Oid			relid = name ? RangeVarGetRelid(name, NoLock, true) : InvalidOid;
+	char		kind;
 
-	if (kind == RELKIND_RELATION && persistence == RELPERSISTENCE_PERMANENT)
+	if (!OidIsValid(relid) || !is_collected(relid) || !verity_is_table_oid(relid))
+		return;
+	kind = get_rel_relkind(relid);
+	if (kind == RELKIND_RELATION && get_rel_persistence(relid) == RELPERSISTENCE_PERMANENT)
 		return;
 	ereport(NOTICE,
 			(errmsg("%s \"%s\" is sealed, but not journalled",
 					kind == RELKIND_MATVIEW ? "materialized view" :
-					persistence == RELPERSISTENCE_TEMP ? "temporary table" : "unlogged table",
+					get_rel_persistence(relid) == RELPERSISTENCE_TEMP ? "temporary table" : "unlogged table",
 					get_rel_name(relid)),
 			 errdetail("It keeps no history, and verity_verify() lists it as not covered.")));
-}
-
-static bool
-creates_table(Node *statement)
-{
-	return IsA(statement, CreateStmt) || IsA(statement, CreateTableAsStmt);
 }
 
 /* Mark the tables that the command touched. */
@@ -189,14 +194,11 @@ mark_collected(Node *statement)
 	for (int i = 0; i < collected_count && !collected_all; i++)
 	{
 		if (verity_is_table_oid(collected[i]))
-		{
-			if (creates_table(statement))
-				notice_uncovered(collected[i]);
 			verity_xact_schema_dirty(collected[i]);
-		}
 		else if (IsA(statement, AlterTableStmt) && row_type_is_used(collected[i]))
 			collected_all = true;
 	}
+	notice_uncovered(statement);
 	if (collected_all || changes_all_definitions(statement))
 		verity_xact_schema_dirty(InvalidOid);
 }
@@ -254,7 +256,7 @@ relation_dropped(Oid relid)
 	Relation	rel;
 
 	if (verity_is_journal_relation(relid))
-		verity_refuse_journal_change(relid, "drop");
+		verity_refuse_journal_drop(relid);
 	else if (verity_is_table_oid(relid))
 	{
 		rel = relation_open(relid, NoLock);
@@ -280,7 +282,7 @@ verity_object_access(ObjectAccessType access, Oid classId, Oid objectId, int sub
 			verity_refuse_journal_change(objectId, "alter");
 	}
 	else if (classId == ExtensionRelationId && access == OAT_DROP)
-		verity_refuse_extension_drop(objectId);
+		verity_refuse_extension_change(objectId, "drop");
 }
 
 void

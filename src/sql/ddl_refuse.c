@@ -45,17 +45,10 @@ verity_is_journal_relation(Oid relid)
 	return result;
 }
 
-/* While CREATE EXTENSION runs, and where history is not protected, it may be. */
-static bool
-journal_is_protected(void)
-{
-	return !creating_extension && verity_journal_exists() && verity_journal_protects();
-}
-
 void
 verity_refuse_journal_change(Oid relid, const char *operation)
 {
-	if (!journal_is_protected())
+	if (creating_extension)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -65,15 +58,35 @@ verity_refuse_journal_change(Oid relid, const char *operation)
 }
 
 void
-verity_refuse_extension_drop(Oid extension)
+verity_refuse_journal_drop(Oid relid)
 {
-	if (extension != get_extension_oid(EXTENSION_NAME, true) || !journal_is_protected())
+	/* as a member of the extension it can only go with that */
+	if (verity_journal_protects())
+		verity_refuse_journal_change(relid, "drop");
+}
+
+void
+verity_refuse_extension_change(Oid extension, const char *operation)
+{
+	if (extension != get_extension_oid(EXTENSION_NAME, true) ||
+		creating_extension || !verity_journal_exists() || !verity_journal_protects())
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("cannot drop extension \"%s\" because its journal protects history",
-					EXTENSION_NAME),
-			 errhint("Drop the database, or create the extension with verity.protect_history off in one where history may go.")));
+			 errmsg("cannot %s extension \"%s\" because its journal protects history",
+					operation, EXTENSION_NAME),
+			 errhint("Drop the database, or use one where the extension is created with verity.protect_history off.")));
+}
+
+/* Refuse an operation on the relation that the command names, if it is the journal's. */
+static void
+refuse_if_journal(RangeVar *name, const char *operation)
+{
+	Oid			relid = name ? RangeVarGetRelid(name, NoLock, true) : InvalidOid;
+
+	if (OidIsValid(relid) && pg_class_ownercheck(relid, GetUserId()) &&
+		verity_is_journal_relation(relid))
+		verity_refuse_journal_change(relid, operation);
 }
 
 /* Refuse an operation on the table that the command names, if it is protected. */
@@ -85,8 +98,6 @@ refuse_if_protected(RangeVar *name, const char *operation)
 
 	if (!OidIsValid(relid) || !pg_class_ownercheck(relid, GetUserId()))
 		return;
-	if (verity_is_journal_relation(relid))
-		verity_refuse_journal_change(relid, operation);
 	if (!verity_is_table_oid(relid))
 		return;
 	rel = try_relation_open(relid, AccessShareLock);
@@ -101,6 +112,7 @@ refuse_alter_table(AlterTableStmt *statement)
 {
 	ListCell   *lc;
 
+	refuse_if_journal(statement->relation, "alter");
 	foreach(lc, statement->cmds)
 	{
 		AlterTableCmd *cmd = lfirst_node(AlterTableCmd, lc);
@@ -108,7 +120,7 @@ refuse_alter_table(AlterTableStmt *statement)
 		if (cmd->subtype == AT_SetAccessMethod && strcmp(cmd->name, "verity") != 0)
 			refuse_if_protected(statement->relation, "change the access method of");
 		else if (cmd->subtype == AT_SetUnLogged)
-			refuse_if_protected(statement->relation, "set unlogged");
+			refuse_if_protected(statement->relation, "change the persistence of");
 	}
 }
 
@@ -128,7 +140,12 @@ refuse_vacuum_full(VacuumStmt *statement)
 	if (!full)
 		return;
 	foreach(lc, statement->rels)
-		refuse_if_protected(lfirst_node(VacuumRelation, lc)->relation, "rewrite");
+	{
+		RangeVar   *name = lfirst_node(VacuumRelation, lc)->relation;
+
+		refuse_if_journal(name, "rewrite");
+		refuse_if_protected(name, "rewrite");
+	}
 }
 
 /* Refuse a table, or what inherits from it, in a publication. */
@@ -180,7 +197,7 @@ refuse_extension(Node *statement)
 		AlterExtensionContentsStmt *contents = (AlterExtensionContentsStmt *) statement;
 
 		if (contents->action < 0 && strcmp(contents->extname, EXTENSION_NAME) == 0)
-			verity_refuse_extension_drop(get_extension_oid(EXTENSION_NAME, true));
+			verity_refuse_extension_change(get_extension_oid(EXTENSION_NAME, true), "alter");
 		return;
 	}
 	if (((DropStmt *) statement)->removeType != OBJECT_EXTENSION)
@@ -188,7 +205,7 @@ refuse_extension(Node *statement)
 	foreach(lc, ((DropStmt *) statement)->objects)
 	{
 		if (strcmp(strVal(lfirst(lc)), EXTENSION_NAME) == 0)
-			verity_refuse_extension_drop(get_extension_oid(EXTENSION_NAME, true));
+			verity_refuse_extension_change(get_extension_oid(EXTENSION_NAME, true), "drop");
 	}
 }
 
@@ -200,7 +217,20 @@ verity_refuse_utility(Node *statement)
 		case T_AlterTableStmt:
 			refuse_alter_table((AlterTableStmt *) statement);
 			break;
+		case T_IndexStmt:
+			refuse_if_journal(((IndexStmt *) statement)->relation, "index");
+			break;
+		case T_CreateTrigStmt:
+			refuse_if_journal(((CreateTrigStmt *) statement)->relation, "make a trigger on");
+			break;
+		case T_RuleStmt:
+			refuse_if_journal(((RuleStmt *) statement)->relation, "make a rule on");
+			break;
+		case T_CreatePolicyStmt:
+			refuse_if_journal(((CreatePolicyStmt *) statement)->table, "make a policy on");
+			break;
 		case T_ClusterStmt:
+			refuse_if_journal(((ClusterStmt *) statement)->relation, "rewrite");
 			refuse_if_protected(((ClusterStmt *) statement)->relation, "rewrite");
 			break;
 		case T_VacuumStmt:

@@ -279,10 +279,8 @@ require_verity_table(Relation rel)
 
 /* The reason, checked. */
 static char *
-reason_argument(text *argument)
+reason_argument(char *reason)
 {
-	char	   *reason = text_to_cstring(argument);
-
 	if (strspn(reason, " \t\r\n") == strlen(reason))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -302,11 +300,15 @@ PG_FUNCTION_INFO_V1(verity_release);
 Datum
 verity_release(PG_FUNCTION_ARGS)
 {
-	Oid			relid = PG_GETARG_OID(0);
-	char	   *reason = reason_argument(PG_GETARG_TEXT_PP(1));
+	Oid			relid;
+	char	   *reason;
 	Relation	rel;
 	bool		released = false;
 
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	relid = PG_GETARG_OID(0);
+	reason = reason_argument(PG_ARGISNULL(1) ? "" : text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	PreventCommandIfReadOnly("verity_release()");
 	PreventCommandIfParallelMode("verity_release()");
 
