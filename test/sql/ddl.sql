@@ -1,0 +1,196 @@
+--
+-- DDL on verity tables: what works as on heap, what is refused, what is noted.
+--
+CREATE SCHEMA ddl;
+SET search_path = ddl, public;
+
+-- making tables from others
+CREATE TABLE base (id int PRIMARY KEY, v text DEFAULT 'x', CHECK (id < 100)) USING verity;
+INSERT INTO base SELECT g, 'row ' || g FROM generate_series(1, 5) g;
+CREATE TABLE made USING verity AS SELECT * FROM base WHERE id > 2;
+SELECT * FROM made ORDER BY id;
+CREATE TABLE empty USING verity AS SELECT * FROM base WITH NO DATA;
+SELECT count(*) FROM empty;
+SET default_table_access_method = verity;
+SELECT * INTO taken FROM base WHERE id < 3;
+RESET default_table_access_method;
+SELECT a.amname, t.id, t.v FROM taken t JOIN pg_class c ON c.oid = t.tableoid JOIN pg_am a ON a.oid = c.relam;
+CREATE TABLE alike (LIKE base INCLUDING ALL) USING verity;
+INSERT INTO alike (id) VALUES (1);
+INSERT INTO alike (id) VALUES (100);
+TABLE alike;
+
+-- a parallel query may feed one
+SET parallel_setup_cost = 0;
+SET parallel_tuple_cost = 0;
+SET min_parallel_table_scan_size = 0;
+CREATE TABLE many (i int);
+INSERT INTO many SELECT generate_series(1, 20000);
+ANALYZE many;
+CREATE TABLE fed USING verity AS SELECT i, i % 7 AS seven FROM many WHERE i % 2 = 0;
+SELECT count(*), sum(seven) FROM fed;
+RESET parallel_setup_cost;
+RESET parallel_tuple_cost;
+RESET min_parallel_table_scan_size;
+
+-- generated and identity columns, serial
+CREATE TABLE gen (
+	id int GENERATED ALWAYS AS IDENTITY,
+	s serial,
+	a int,
+	b int GENERATED ALWAYS AS (a * 2) STORED
+) USING verity;
+INSERT INTO gen (a) VALUES (1), (2), (NULL);
+INSERT INTO gen (id, a) VALUES (9, 9);
+INSERT INTO gen (id, a) OVERRIDING SYSTEM VALUE VALUES (9, 9);
+UPDATE gen SET b = 3;
+UPDATE gen SET a = 10 WHERE a = 1;
+TABLE gen ORDER BY id;
+
+-- columns that come and go without a rewrite: old rows, new rows, changed rows
+ALTER TABLE base ADD COLUMN n int;
+ALTER TABLE base ADD COLUMN d int DEFAULT 42;
+ALTER TABLE base ADD COLUMN t text NOT NULL DEFAULT 'constant';
+TABLE base ORDER BY id;
+UPDATE base SET v = 'changed' WHERE id = 2;
+INSERT INTO base (id) VALUES (6);
+ALTER TABLE base ALTER COLUMN d SET DEFAULT 43;
+INSERT INTO base (id) VALUES (7);
+ALTER TABLE base DROP COLUMN v;
+ALTER TABLE base ADD COLUMN late timestamptz DEFAULT '2020-01-01 00:00:00+00';
+TABLE base ORDER BY id;
+DELETE FROM base WHERE id = 3;
+UPDATE base SET d = d + 1 WHERE d = 42;
+SELECT id, n, d, t, late = '2020-01-01 00:00:00+00' AS late FROM base ORDER BY id;
+SELECT count(*) FROM base WHERE t = 'constant';
+
+-- a rewrite, a type change without one, a volatile default
+ALTER TABLE base ALTER COLUMN id TYPE bigint;
+ALTER TABLE base ALTER COLUMN t TYPE varchar;
+ALTER TABLE base ADD COLUMN r double precision DEFAULT random();
+SELECT id, n, d, t, r BETWEEN 0 AND 1 AS r FROM base ORDER BY id;
+
+-- constraints that are added to rows that are there
+ALTER TABLE base ADD CONSTRAINT small CHECK (id < 7);
+ALTER TABLE base ADD CONSTRAINT small CHECK (id < 8);
+ALTER TABLE base ALTER COLUMN n SET NOT NULL;
+ALTER TABLE base ADD CONSTRAINT u UNIQUE (d);
+CREATE TABLE refers (id int REFERENCES base) USING verity;
+INSERT INTO refers VALUES (1), (55);
+INSERT INTO refers VALUES (1);
+DELETE FROM base WHERE id = 1;
+
+-- names, owners, schemas, tablespaces
+ALTER TABLE base RENAME COLUMN t TO "T t";
+ALTER TABLE base RENAME TO basis;
+CREATE SCHEMA ddl2;
+ALTER TABLE basis SET SCHEMA ddl2;
+ALTER TABLE ddl2.basis SET (fillfactor = 70);
+SELECT "T t" FROM ddl2.basis WHERE id = 1;
+
+-- partitions and children
+CREATE TABLE parted (k int, v text) PARTITION BY RANGE (k);
+CREATE TABLE parted1 PARTITION OF parted FOR VALUES FROM (0) TO (10) USING verity;
+CREATE TABLE parted2 PARTITION OF parted FOR VALUES FROM (10) TO (20);
+CREATE TABLE parted3 (k int, v text) USING verity;
+INSERT INTO parted3 VALUES (25, 'before');
+ALTER TABLE parted ATTACH PARTITION parted3 FOR VALUES FROM (20) TO (30);
+INSERT INTO parted VALUES (1, 'one'), (11, 'eleven'), (21, 'twenty-one');
+UPDATE parted SET k = k + 10 WHERE k IN (1, 11);
+SELECT tableoid::regclass, * FROM parted ORDER BY k, v;
+UPDATE parted SET k = 5 WHERE k = 25;
+SELECT tableoid::regclass, * FROM parted ORDER BY k, v;
+ALTER TABLE parted DETACH PARTITION parted1;
+CREATE TABLE elder (a int, b text);
+CREATE TABLE child (c int) INHERITS (elder) USING verity;
+INSERT INTO child VALUES (1, 'b', 2);
+ALTER TABLE elder ADD COLUMN d int DEFAULT 5;
+ALTER TABLE elder RENAME COLUMN b TO bee;
+SELECT tableoid::regclass, * FROM elder;
+TABLE child;
+
+-- sealed, but no ledger
+CREATE TEMP TABLE passing (a int) USING verity;
+CREATE UNLOGGED TABLE light (a int) USING verity;
+CREATE MATERIALIZED VIEW seen USING verity AS SELECT id FROM ddl2.basis;
+INSERT INTO passing VALUES (1);
+INSERT INTO light VALUES (1);
+CREATE UNIQUE INDEX ON seen (id);
+REFRESH MATERIALIZED VIEW seen;
+REFRESH MATERIALIZED VIEW CONCURRENTLY seen;
+SELECT * FROM passing, light, seen ORDER BY id;
+ALTER TABLE light SET LOGGED;
+INSERT INTO light VALUES (2);
+TABLE light;
+
+-- publications
+CREATE TABLE plain (a int);
+CREATE PUBLICATION regress_verity_pub FOR TABLE plain;
+CREATE PUBLICATION regress_verity_pub2 FOR TABLE light;
+ALTER PUBLICATION regress_verity_pub ADD TABLE plain, light;
+ALTER PUBLICATION regress_verity_pub SET TABLE light;
+ALTER PUBLICATION regress_verity_pub ADD TABLE parted;
+ALTER PUBLICATION regress_verity_pub ADD TABLE elder;
+ALTER PUBLICATION regress_verity_pub ADD TABLE ONLY elder;
+ALTER PUBLICATION regress_verity_pub DROP TABLE elder;
+DROP PUBLICATION regress_verity_pub;
+
+-- the row of a failed check reaches the client as PostgreSQL decides
+ALTER TABLE child ADD CONSTRAINT c_small CHECK (c < 10);
+INSERT INTO child VALUES (3, 'shown', 11);
+
+-- the newest definition that the journal holds is the one that there is
+CREATE VIEW stale AS
+SELECT c.oid::regclass AS relation
+FROM pg_class c JOIN pg_am a ON a.oid = c.relam AND a.amname = 'verity'
+LEFT JOIN LATERAL (
+	SELECT d.definition FROM verity.definitions() d
+	WHERE d.relation = c.oid AND d.action <> 'drop' ORDER BY d.position DESC LIMIT 1) d ON true
+WHERE c.relkind = 'r' AND c.relpersistence = 'p'
+	AND d.definition IS DISTINCT FROM verity.table_definition(c.oid);
+TABLE stale;
+SELECT action, name, version FROM verity.definitions() WHERE name ~ 'ddl2?[.]basi?[se]' ORDER BY position;
+CREATE TYPE mood AS ENUM ('negative', 'positive');
+CREATE DOMAIN feeling AS mood;
+CREATE TABLE host (x int);
+CREATE TABLE moody (m mood, f feeling, h host) USING verity;
+INSERT INTO moody VALUES ('negative', 'positive');
+ALTER TYPE mood RENAME VALUE 'negative' TO 'bad';
+TABLE stale;
+ALTER DOMAIN feeling SET NOT NULL;
+ALTER DOMAIN feeling DROP NOT NULL;
+ALTER TABLE host ADD COLUMN y int;
+TABLE stale;
+ALTER TYPE mood ADD VALUE 'neutral';
+ALTER SCHEMA ddl2 RENAME TO ddl3;
+CREATE POLICY p ON moody USING (m = 'bad');
+ALTER TABLE moody ENABLE ROW LEVEL SECURITY;
+TABLE stale;
+BEGIN;
+ALTER TABLE moody ADD COLUMN gone int;
+INSERT INTO moody VALUES ('bad', 'bad', NULL, 1);
+ROLLBACK;
+INSERT INTO moody VALUES ('bad', 'bad', NULL);
+TABLE stale;
+BEGIN;
+INSERT INTO moody VALUES ('bad', 'bad', NULL);
+SAVEPOINT s;
+ALTER TABLE moody ADD COLUMN gone int;
+INSERT INTO moody VALUES ('bad', 'bad', NULL, 1);
+ROLLBACK TO s;
+INSERT INTO moody VALUES ('positive', 'bad', NULL);
+ALTER TABLE moody ADD COLUMN stays int;
+INSERT INTO moody VALUES ('positive', 'bad', NULL, 4);
+COMMIT;
+TABLE stale;
+TABLE moody;
+SELECT action, name, version, length(digest) FROM verity.definitions() WHERE name = 'ddl.moody' ORDER BY position;
+
+-- where history is not protected, the journal's own relations still are members
+DROP TABLE verity.journal;
+DROP SCHEMA ddl3 CASCADE;
+
+SELECT severity, check_name, object, detail FROM verity_verify() WHERE severity <> 'info';
+SET client_min_messages = warning;
+DROP SCHEMA ddl CASCADE;
+SELECT severity, check_name, object, detail FROM verity_verify() WHERE severity <> 'info';

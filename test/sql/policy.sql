@@ -1,0 +1,190 @@
+--
+-- Protection: what is refused, to whom, and how a release lifts it.
+-- RULES 44, DESIGN section 9.
+--
+SELECT current_database() AS home \gset
+CREATE DATABASE regress_verity_policy;
+\c regress_verity_policy
+SET verity.protect_history = on;
+CREATE EXTENSION verity;
+RESET verity.protect_history;
+CREATE ROLE regress_verity_owner;
+CREATE ROLE regress_verity_other;
+CREATE SCHEMA pol AUTHORIZATION regress_verity_owner;
+GRANT USAGE ON SCHEMA pol TO regress_verity_other;
+
+SET ROLE regress_verity_owner;
+CREATE TABLE pol.kept (id int PRIMARY KEY, v text) USING verity;
+INSERT INTO pol.kept VALUES (1, 'one'), (2, 'two');
+
+-- refused to the owner
+DROP TABLE pol.kept;
+TRUNCATE pol.kept;
+ALTER TABLE pol.kept ALTER COLUMN id TYPE bigint;
+ALTER TABLE pol.kept ADD COLUMN r double precision DEFAULT random();
+ALTER TABLE pol.kept SET ACCESS METHOD heap;
+ALTER TABLE pol.kept SET UNLOGGED;
+VACUUM FULL pol.kept;
+CLUSTER pol.kept USING kept_pkey;
+DROP OWNED BY regress_verity_owner;
+DROP SCHEMA pol CASCADE;
+
+-- and to a superuser
+RESET ROLE;
+DROP TABLE pol.kept;
+TRUNCATE pol.kept;
+DROP SCHEMA pol CASCADE;
+ALTER TABLE pol.kept ALTER COLUMN id TYPE bigint;
+SET allow_system_table_mods = on;
+DROP TABLE pol.kept;
+RESET allow_system_table_mods;
+
+-- whoever is not the owner is told only that
+SET ROLE regress_verity_other;
+DROP TABLE pol.kept;
+TRUNCATE pol.kept;
+CLUSTER pol.kept USING kept_pkey;
+ALTER TABLE pol.kept SET ACCESS METHOD heap;
+SELECT verity_release('pol.kept', 'mine now');
+
+-- a partition and a child are protected through their parent as well
+SET ROLE regress_verity_owner;
+CREATE TABLE pol.parent (a int) PARTITION BY LIST (a);
+CREATE TABLE pol.part1 PARTITION OF pol.parent FOR VALUES IN (1) USING verity;
+CREATE TABLE pol.elder (a int);
+CREATE TABLE pol.child () INHERITS (pol.elder) USING verity;
+DROP TABLE pol.parent;
+TRUNCATE pol.parent;
+DROP TABLE pol.elder CASCADE;
+TRUNCATE pol.elder;
+ALTER TABLE pol.elder ALTER COLUMN a TYPE bigint;
+
+-- what may be released, and with what
+SELECT verity_release('pol.kept', '  ');
+SELECT verity_release('pol.kept', repeat('x', 1001));
+SELECT verity_release('pol.parent', 'partitioned');
+SELECT verity_release('pol.elder', 'a heap table');
+SELECT verity_release('pol.kept', NULL);
+SELECT verity_release(NULL, 'of nothing');
+CREATE UNLOGGED TABLE pol.unlogged (a int) USING verity;
+SELECT verity_release('pol.unlogged', 'never protected');
+BEGIN READ ONLY;
+SELECT verity_release('pol.kept', 'read only');
+ROLLBACK;
+
+-- a release that is rolled back lifts nothing
+BEGIN;
+SELECT verity_release('pol.kept', 'changed my mind');
+ROLLBACK;
+TRUNCATE pol.kept;
+BEGIN;
+SAVEPOINT s;
+SELECT verity_release('pol.kept', 'changed my mind');
+ROLLBACK TO s;
+DROP TABLE pol.kept;
+ROLLBACK;
+
+-- one that commits lifts it for this storage, for everybody who may
+SELECT verity_release('pol.kept', 'retention has ended');
+SELECT verity_release('pol.kept', 'again');
+SET ROLE regress_verity_other;
+TRUNCATE pol.kept;
+RESET ROLE;
+\c
+SET ROLE regress_verity_owner;
+TRUNCATE pol.kept;
+SELECT * FROM pol.kept;
+
+-- new storage is protected anew
+INSERT INTO pol.kept VALUES (3, 'three');
+TRUNCATE pol.kept;
+BEGIN;
+SELECT verity_release('pol.kept', 'to be rewritten');
+ALTER TABLE pol.kept ALTER COLUMN id TYPE bigint;
+SELECT * FROM pol.kept;
+COMMIT;
+SELECT * FROM pol.kept;
+ALTER TABLE pol.kept ALTER COLUMN id TYPE int;
+SELECT verity_release('pol.kept', 'to be clustered');
+VACUUM FULL pol.kept;
+SELECT * FROM pol.kept;
+CLUSTER pol.kept USING kept_pkey;
+SELECT verity_release('pol.kept', 'to be heap');
+ALTER TABLE pol.kept SET ACCESS METHOD heap;
+SELECT * FROM pol.kept;
+ALTER TABLE pol.kept SET ACCESS METHOD verity;
+SELECT * FROM pol.kept;
+BEGIN;
+SELECT verity_release('pol.kept', 'to be dropped');
+DROP TABLE pol.kept;
+ROLLBACK;
+SELECT * FROM pol.kept;
+DROP TABLE pol.kept;
+BEGIN;
+SELECT verity_release('pol.kept', 'to be dropped');
+DROP TABLE pol.kept;
+COMMIT;
+
+-- a table's history begins when it commits
+BEGIN;
+CREATE TABLE pol.short (a int) USING verity;
+INSERT INTO pol.short VALUES (1);
+TRUNCATE pol.short;
+INSERT INTO pol.short VALUES (2);
+SAVEPOINT s;
+TRUNCATE pol.short;
+ROLLBACK TO s;
+SELECT * FROM pol.short;
+ALTER TABLE pol.short ALTER COLUMN a TYPE bigint;
+SELECT * FROM pol.short;
+DROP TABLE pol.short;
+COMMIT;
+BEGIN;
+CREATE TABLE pol.short (a int) USING verity;
+INSERT INTO pol.short VALUES (1);
+TRUNCATE pol.short;
+INSERT INTO pol.short VALUES (2);
+COMMIT;
+SELECT * FROM pol.short;
+DROP TABLE pol.short;
+
+-- sealed tables without a ledger are not protected
+DROP TABLE pol.unlogged;
+CREATE TEMP TABLE gone (a int) USING verity;
+TRUNCATE gone;
+DROP TABLE gone;
+CREATE MATERIALIZED VIEW pol.mv USING verity AS SELECT 1 AS one;
+REFRESH MATERIALIZED VIEW pol.mv;
+SELECT * FROM pol.mv;
+DROP MATERIALIZED VIEW pol.mv;
+RESET ROLE;
+
+
+-- the journal and the extension, where history is protected
+SET verity.protect_history = off;
+DROP EXTENSION verity;
+DROP EXTENSION verity CASCADE;
+DROP SCHEMA verity CASCADE;
+DROP TABLE verity.journal;
+TRUNCATE verity.journal;
+ALTER TABLE verity.journal RENAME TO diary;
+ALTER TABLE verity.journal SET SCHEMA public;
+ALTER TABLE verity.journal ADD COLUMN x int;
+ALTER TABLE verity.journal ENABLE ROW LEVEL SECURITY;
+CREATE INDEX ON verity.journal (position);
+CREATE TRIGGER t BEFORE INSERT ON verity.journal EXECUTE FUNCTION suppress_redundant_updates_trigger();
+CREATE RULE r AS ON SELECT TO verity.journal DO INSTEAD SELECT 1;
+CREATE POLICY p ON verity.journal;
+ALTER TABLE verity.journal OWNER TO regress_verity_owner;
+ALTER TABLE verity.journal SET ACCESS METHOD heap;
+VACUUM FULL verity.journal;
+CLUSTER verity.journal;
+ALTER EXTENSION verity DROP TABLE verity.journal;
+ALTER EXTENSION verity DROP FUNCTION verity_release(regclass, text);
+RESET verity.protect_history;
+
+SELECT severity, check_name, object, detail FROM verity_verify() WHERE severity <> 'info';
+
+\c :home
+DROP DATABASE regress_verity_policy;
+DROP ROLE regress_verity_owner, regress_verity_other;
