@@ -177,9 +177,7 @@ verify_table(VerifyContext *ctx, VerifyLedger *ledger, Relation rel)
 	if (ctx->workers == 0 || !verify_scan_parallel(table, &sink, ctx->workers))
 		scan_serial(table, &sink);
 	verify_sort_perform(table->sorted);
-	MemoryContextSwitchTo(ctx->memory);
 	verify_journal_tail(ctx);
-	MemoryContextSwitchTo(scratch);
 	verify_progress_set("records", table->object, 0);
 	verify_match(table);
 	verify_progress_set("links", table->object, 0);
@@ -233,7 +231,9 @@ run(VerifyContext *ctx)
 
 	info.keysize = sizeof(uint64);
 	info.entrysize = sizeof(VerifySubxid);
-	ctx->subxids = hash_create("verity subtransactions", 64, &info, HASH_ELEM | HASH_BLOBS);
+	info.hcxt = ctx->memory;
+	ctx->subxids = hash_create("verity subtransactions", 64, &info,
+							   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	ctx->horizon = verity_journal_decided();
 	verify_journal_pass(ctx);
 	verify_catalog_pass(ctx, verify_table);

@@ -424,6 +424,7 @@ typedef struct VerifyXids
 {
 	TransactionId relfrozenxid;
 	MultiXactId relminmxid;
+	TransactionId next;			/* as last read */
 	TransactionId cached_xid;
 	VerifyXidStatus cached_status;
 } VerifyXids;
@@ -432,9 +433,6 @@ extern void verify_xids_init(VerifyXids *xids, Relation rel);
 
 /* Sets xmin and xmax fields of *record; a static message when impossible. */
 extern const char *verify_xids_record(VerifyXids *xids, HeapTupleHeader header, VerifyRecord *record);
-
-/* pg_xact's word on an xid, VX_NONE when it is too old or not yet given out. */
-extern VerifyXidStatus verify_clog_status(TransactionId xid);
 
 /* verify_scan.c: where the results of scanning go */
 typedef struct VerifySink

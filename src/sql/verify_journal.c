@@ -353,10 +353,13 @@ verify_journal_pass(VerifyContext *ctx)
 	ctx->journal->doubtful = positions_begin();
 	ledgers.keysize = LEDGER_ID_SIZE;
 	ledgers.entrysize = sizeof(VerifyLedger);
-	ctx->ledgers = hash_create("verity ledgers", 256, &ledgers, HASH_ELEM | HASH_BLOBS);
+	ledgers.hcxt = ctx->memory;
+	ctx->ledgers = hash_create("verity ledgers", 256, &ledgers, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	tail.keysize = sizeof(uint64);
 	tail.entrysize = sizeof(TailSerial);
-	ctx->journal->tail = hash_create("verity journal tail", 256, &tail, HASH_ELEM | HASH_BLOBS);
+	tail.hcxt = ctx->memory;
+	ctx->journal->tail = hash_create("verity journal tail", 256, &tail,
+									 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	ctx->items = verify_sort_begin(sizeof(VerifyItem), maintenance_work_mem / 4);
 
 	verify_progress_set("journal", "verity.journal", ctx->horizon);
@@ -370,13 +373,16 @@ verify_journal_pass(VerifyContext *ctx)
 void
 verify_journal_tail(VerifyContext *ctx)
 {
+	MemoryContext old = MemoryContextSwitchTo(ctx->memory);
 	VerityPosition end = verity_journal_last();
 
-	if (end <= ctx->journal->chain.last)
-		return;
-	verity_journal_wait_decided(end);
-	read_entries(ctx, end, true);
-	verify_schemas_apply(ctx);
+	if (end > ctx->journal->chain.last)
+	{
+		verity_journal_wait_decided(end);
+		read_entries(ctx, end, true);
+		verify_schemas_apply(ctx);
+	}
+	MemoryContextSwitchTo(old);
 }
 
 /* One row that says what of the journal was covered. */

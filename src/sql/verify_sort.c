@@ -16,6 +16,8 @@ struct VerifySort
 	MemoryContext scratch;		/* of the tuple that next gave */
 	Size		size_max;
 	char	   *buffer;			/* varlena being put */
+	char	   *out;			/* tuple given last, aligned */
+	Size		out_size;
 };
 
 /* Begin a sort of tuples of up to size_max bytes. */
@@ -57,25 +59,25 @@ verify_sort_perform(VerifySort *sort)
 const void *
 verify_sort_next(VerifySort *sort, Size *len)
 {
+	MemoryContext old = MemoryContextSwitchTo(sort->scratch);
 	Datum		datum;
 	bool		isnull;
 	bool		found;
-	MemoryContext old;
-	char	   *copy;
 
 	MemoryContextReset(sort->scratch);
-	old = MemoryContextSwitchTo(sort->scratch);
 	found = tuplesort_getdatum(sort->state, true, &datum, &isnull, NULL);
-	if (!found)
-	{
-		MemoryContextSwitchTo(old);
-		return NULL;
-	}
-	*len = VARSIZE_ANY_EXHDR(DatumGetPointer(datum));
-	copy = palloc(*len);
-	memcpy(copy, VARDATA_ANY(DatumGetPointer(datum)), *len);
 	MemoryContextSwitchTo(old);
-	return copy;
+	if (!found)
+		return NULL;
+	*len = VARSIZE_ANY_EXHDR(DatumGetPointer(datum));
+	if (*len > sort->out_size)
+	{
+		sort->out_size = Max(*len, sort->size_max);
+		sort->out = sort->out ? repalloc(sort->out, sort->out_size) :
+			MemoryContextAlloc(GetMemoryChunkContext(sort), sort->out_size);
+	}
+	memcpy(sort->out, VARDATA_ANY(DatumGetPointer(datum)), *len);
+	return sort->out;
 }
 
 /* Read from the first tuple again. */
@@ -91,5 +93,7 @@ verify_sort_end(VerifySort *sort)
 	tuplesort_end(sort->state);
 	MemoryContextDelete(sort->scratch);
 	pfree(sort->buffer);
+	if (sort->out)
+		pfree(sort->out);
 	pfree(sort);
 }

@@ -23,18 +23,29 @@ verify_xids_init(VerifyXids *xids, Relation rel)
 	xids->relfrozenxid = rel->rd_rel->relfrozenxid;
 	xids->relminmxid = rel->rd_rel->relminmxid;
 	xids->cached_xid = InvalidTransactionId;
+	xids->next = XidFromFullTransactionId(ReadNextFullTransactionId());
 }
 
-/* Committed, aborted or in progress by pg_xact; VX_NONE when it cannot say. */
-VerifyXidStatus
-verify_clog_status(TransactionId xid)
+/* Has this xid not been given out yet? */
+static bool
+in_future(VerifyXids *xids, TransactionId xid)
+{
+	if (TransactionIdPrecedes(xid, xids->next))
+		return false;
+	xids->next = XidFromFullTransactionId(ReadNextFullTransactionId());
+	return !TransactionIdPrecedes(xid, xids->next);
+}
+
+/*
+ * Committed, aborted or in progress by pg_xact, of an xid that was given out;
+ * VX_NONE when it is too old for pg_xact.
+ */
+static VerifyXidStatus
+clog_status(TransactionId xid)
 {
 	VerifyXidStatus status = VX_NONE;
 
-	if (!TransactionIdIsNormal(xid))
-		return VX_NONE;
-	if (!TransactionIdPrecedes(xid, XidFromFullTransactionId(ReadNextFullTransactionId())))
-		return VX_NONE;
+	Assert(TransactionIdIsNormal(xid));
 	LWLockAcquire(XactTruncationLock, LW_SHARED);
 	if (TransactionIdFollowsOrEquals(xid, ShmemVariableCache->oldestClogXid))
 	{
@@ -53,7 +64,7 @@ verify_clog_status(TransactionId xid)
 	return status;
 }
 
-/* verify_clog_status with the last final answer kept. */
+/* clog_status with the last final answer kept. */
 static VerifyXidStatus
 clog_status_cached(VerifyXids *xids, TransactionId xid)
 {
@@ -61,7 +72,7 @@ clog_status_cached(VerifyXids *xids, TransactionId xid)
 
 	if (xid == xids->cached_xid)
 		return xids->cached_status;
-	status = verify_clog_status(xid);
+	status = clog_status(xid);
 	if (status == VX_COMMITTED || status == VX_ABORTED)
 	{
 		xids->cached_xid = xid;
@@ -76,7 +87,7 @@ xid_out_of_range(VerifyXids *xids, TransactionId xid)
 {
 	if (!TransactionIdIsNormal(xid))
 		return NULL;
-	if (!TransactionIdPrecedes(xid, XidFromFullTransactionId(ReadNextFullTransactionId())))
+	if (in_future(xids, xid))
 		return "transaction id is in the future";
 	if (TransactionIdIsNormal(xids->relfrozenxid) &&
 		TransactionIdPrecedes(xid, xids->relfrozenxid))
