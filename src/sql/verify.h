@@ -243,6 +243,7 @@ typedef struct VerifyChain
 	VerityPosition unsigned_first;	/* run of entries whose HMAC failed */
 	VerityPosition unsigned_last;
 	uint64		keyed;			/* entries whose HMAC was checked */
+	VerityPosition unkeyed;		/* up to here the cluster had no keystore */
 } VerifyChain;
 
 /* An xmin that must be a subtransaction's of its serial. */

@@ -207,6 +207,20 @@ flush_unsigned(VerifyContext *ctx, VerifyChain *chain)
 	chain->unsigned_first = chain->unsigned_last = 0;
 }
 
+/*
+ * Was this entry written before the cluster had a keystore?  Only the first
+ * entries of a journal can be, and only such that sealed nothing.
+ */
+static bool
+is_unkeyed(const VerifyChain *chain, const VerityEntry *entry)
+{
+	static const uint8 zeros[ENTRY_HMAC_SIZE];
+
+	return chain->unkeyed == entry->stored.core.position - 1 &&
+		entry->stored.item_count == 0 &&
+		memcmp(entry->stored.hmac, zeros, ENTRY_HMAC_SIZE) == 0;
+}
+
 /* With keys: the HMAC beside the entry. */
 static void
 check_hmac(VerifyContext *ctx, VerifyChain *chain, VerityEntry *entry, bool reported)
@@ -217,6 +231,11 @@ check_hmac(VerifyContext *ctx, VerifyChain *chain, VerityEntry *entry, bool repo
 
 	if (!ctx->with_keys || !chain->have_journal_id)
 		return;
+	if (is_unkeyed(chain, entry))
+	{
+		chain->unkeyed = core->position;
+		return;
+	}
 	entry_core_encode(core, bytes);
 	if (!verity_journal_hmac_check(chain->journal_id, bytes, sizeof(bytes), entry->stored.hmac, &ok))
 		return;

@@ -402,6 +402,14 @@ summary(VerifyContext *ctx)
 			 journal->chain.last, ctx->horizon, journal->transactions, journal->generations,
 			 journal->chain.keyed, ctx->with_keys ? "" : " (no keys)");
 	verify_report_add(ctx->report, &f);
+
+	if (journal->chain.unkeyed == 0)
+		return;
+	verify_finding_init(&f, VERIFY_INFO, "hmac", "verity.journal", journal->chain.unkeyed);
+	snprintf(f.detail, sizeof(f.detail),
+			 "positions 1 to " UINT64_FORMAT " have no HMAC: the cluster had no keystore yet",
+			 journal->chain.unkeyed);
+	verify_report_add(ctx->report, &f);
 }
 
 void
