@@ -164,11 +164,10 @@ put_content(TupleTableSlot *slot, const VerityEntry *entry)
 	const entry_stored *stored = &entry->stored;
 	const entry_metadata *metadata = &stored->metadata;
 	bool		transaction = stored->core.kind == ENTRY_TRANSACTION;
-	uint64		records = 0;
+	uint32		tables;
+	uint64		records = journal_records(entry, &tables);
 
-	for (uint32 i = 0; i < stored->item_count; i++)
-		records += stored->items[i].count;
-	slot->tts_values[ENTRY_TABLES] = Int32GetDatum(stored->item_count);
+	slot->tts_values[ENTRY_TABLES] = Int32GetDatum(tables);
 	slot->tts_values[ENTRY_RECORDS] = Int64GetDatum(records);
 	slot->tts_isnull[ENTRY_TABLES] = slot->tts_isnull[ENTRY_RECORDS] = !transaction;
 	put_text(slot, ENTRY_SUMMARY, journal_summary(entry));

@@ -14,19 +14,33 @@
 /* Positions that a void entry lists at most in its line. */
 #define VOIDS_SHOWN 8
 
-static void
-summarize_transaction(StringInfo line, const entry_stored *stored)
+uint64
+journal_records(const VerityEntry *entry, uint32 *tables)
 {
 	uint64		records = 0;
 
-	for (uint32 i = 0; i < stored->item_count; i++)
-		records += stored->items[i].count;
-	if (stored->item_count == 0)
+	*tables = 0;
+	for (uint32 i = 0; i < entry->stored.item_count; i++)
+	{
+		records += entry->stored.items[i].count;
+		/* an item may hold nothing but discarded ranges */
+		if (entry->stored.items[i].count > 0)
+			(*tables)++;
+	}
+	return records;
+}
+
+static void
+summarize_transaction(StringInfo line, const VerityEntry *entry)
+{
+	uint32		tables;
+	uint64		records = journal_records(entry, &tables);
+
+	if (tables == 0)
 		appendStringInfoString(line, "no records");
 	else
 		appendStringInfo(line, UINT64_FORMAT " record%s in %u table%s",
-						 records, records == 1 ? "" : "s",
-						 stored->item_count, stored->item_count == 1 ? "" : "s");
+						 records, records == 1 ? "" : "s", tables, tables == 1 ? "" : "s");
 }
 
 static bool
@@ -115,12 +129,14 @@ summarize_policy(StringInfo line, const entry_stored *stored)
 }
 
 static bool
-summarize(StringInfo line, const entry_stored *stored)
+summarize(StringInfo line, const VerityEntry *entry)
 {
+	const entry_stored *stored = &entry->stored;
+
 	switch (stored->core.kind)
 	{
 		case ENTRY_TRANSACTION:
-			summarize_transaction(line, stored);
+			summarize_transaction(line, entry);
 			return true;
 		case ENTRY_GENESIS:
 			return summarize_genesis(line, stored);
@@ -145,5 +161,5 @@ journal_summary(const VerityEntry *entry)
 	StringInfoData line;
 
 	initStringInfo(&line);
-	return summarize(&line, &entry->stored) ? line.data : NULL;
+	return summarize(&line, entry) ? line.data : NULL;
 }

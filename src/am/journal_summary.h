@@ -10,6 +10,9 @@
 /* What an entry says, for people; palloc'd. */
 extern const char *journal_summary(const VerityEntry *entry);
 
+/* Records of a transaction's entry, and the tables that have some. */
+extern uint64 journal_records(const VerityEntry *entry, uint32 *tables);
+
 /* A generation's number by its random id; 0: not known. */
 extern uint32 journal_generation_number(uint64 id);
 
