@@ -296,6 +296,9 @@ pre_commit(void)
 	uint64		leaves = 0;
 	bool		idempotent;
 
+	/* gone with DROP EXTENSION in this transaction */
+	if (!verity_journal_exists())
+		return;
 	xact_schema_compute();
 	entry.item_count = ledger_items(&entry.items, &numbers, &leaves);
 	idempotent = takes_idempotency_id(leaves);

@@ -17,8 +17,9 @@
  * transaction ends, so that no later release that aborts overwrites the hint
  * of one that commits.
  *
- * Storage that was made in the running transaction holds nothing that was
- * ever committed, and is not protected.
+ * Storage that was made in the running transaction, and a ledger that no
+ * transaction ever put a record into, hold nothing that was committed, and are
+ * not protected: a restore truncates the tables that it has just made.
  */
 #include "postgres.h"
 
@@ -154,6 +155,18 @@ ledger_is_released(Relation rel, VerityRel *vrel)
 	return journal_confirms(hint, vrel->ledger);
 }
 
+/* Did a transaction ever put records into this ledger? */
+static bool
+ledger_has_items(VerityRel *vrel)
+{
+	uint8		ledger[LEDGER_ID_SIZE];
+	VerityPosition position;
+	hash256		hash;
+
+	return !verity_head_get(vrel->ledger_number, ledger, &position, &hash) ||
+		memcmp(ledger, vrel->ledger, LEDGER_ID_SIZE) != 0 || position != 0;
+}
+
 bool
 verity_is_protected(Relation rel)
 {
@@ -165,7 +178,8 @@ verity_is_protected(Relation rel)
 		rel->rd_firstRelfilenodeSubid != InvalidSubTransactionId)
 		return false;
 	vrel = verity_rel(rel);
-	return vrel->journalled && verity_journal_protects() && !ledger_is_released(rel, vrel);
+	return vrel->journalled && verity_journal_protects() && ledger_has_items(vrel) &&
+		!ledger_is_released(rel, vrel);
 }
 
 void

@@ -11,7 +11,7 @@ use VerityTest;
 
 my $canary = 'canary-7e1f';
 
-my $node = verity_node('main', protect => 1, conf => "log_min_error_statement = error\nlog_error_verbosity = verbose\n");
+my $node = verity_node('main', protect => 1, conf => "log_statement = none\nlog_min_error_statement = error\nlog_error_verbosity = verbose\n");
 $node->safe_psql('postgres', qq(
 	CREATE TYPE mood AS ENUM ('sad', 'ok');
 	CREATE TABLE sealed (id int PRIMARY KEY, name text UNIQUE CHECK (length(name) < 40), m mood DEFAULT 'ok',
