@@ -53,6 +53,8 @@ CREATE TABLE pol.parent (a int) PARTITION BY LIST (a);
 CREATE TABLE pol.part1 PARTITION OF pol.parent FOR VALUES IN (1) USING verity;
 CREATE TABLE pol.elder (a int);
 CREATE TABLE pol.child () INHERITS (pol.elder) USING verity;
+INSERT INTO pol.parent VALUES (1);
+INSERT INTO pol.child VALUES (1);
 DROP TABLE pol.parent;
 TRUNCATE pol.parent;
 DROP TABLE pol.elder CASCADE;
@@ -147,6 +149,21 @@ INSERT INTO pol.short VALUES (2);
 COMMIT;
 SELECT * FROM pol.short;
 DROP TABLE pol.short;
+
+-- a ledger that never held a record holds no history; an emptied one does
+CREATE TABLE pol.bare (a int) USING verity;
+SELECT verity_release('pol.bare', 'nothing there');
+TRUNCATE pol.bare;
+ALTER TABLE pol.bare ALTER COLUMN a TYPE bigint;
+BEGIN;
+INSERT INTO pol.bare VALUES (1);
+TRUNCATE pol.bare;
+COMMIT;
+DROP TABLE pol.bare;
+CREATE TABLE pol.bare (a int) USING verity;
+INSERT INTO pol.bare VALUES (1);
+DELETE FROM pol.bare;
+DROP TABLE pol.bare;
 
 -- sealed tables without a ledger are not protected
 DROP TABLE pol.unlogged;
