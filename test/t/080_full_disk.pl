@@ -13,9 +13,9 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use VerityTest;
 
-my $shim = tempdir() . '/full_disk.so';
-system_or_bail('gcc', '-shared', '-fPIC', '-O1', '-Wall', '-o', $shim, "$FindBin::RealBin/../fault/full_disk.c", '-ldl');
-my $flag = tempdir() . '/full';
+my $shim = PostgreSQL::Test::Utils::tempdir() . '/full_disk.so';
+PostgreSQL::Test::Utils::system_or_bail('gcc', '-shared', '-fPIC', '-O1', '-Wall', '-o', $shim, "$FindBin::RealBin/../fault/full_disk.c", '-ldl');
+my $flag = PostgreSQL::Test::Utils::tempdir() . '/full';
 
 my $node = verity_node('full_disk', start => 0,
 	conf => "log_statement = none\nrestart_after_crash = on\nlog_error_verbosity = default\n");
