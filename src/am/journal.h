@@ -87,6 +87,12 @@ extern void verity_journal_reader_end(VerityJournalReader *reader);
 /* Append a control entry that belongs to no transaction (final at once). */
 extern VerityPosition verity_journal_append_control(entry_kind kind, const uint8 *body, Size len);
 
+/*
+ * Take the journal as it is, although the keystore saw another: append this
+ * ENTRY_POLICY body and move the keystore's high-water mark there.
+ */
+extern void verity_journal_accept(const uint8 *body, Size len);
+
 /* Give out a ledger number for a new table (WAL-logged, never reused). */
 extern uint32 verity_ledger_number_next(const uint8 ledger[LEDGER_ID_SIZE]);
 

@@ -341,6 +341,15 @@ make_cells(JournalAppend *append, JournalCell *cells)
 	return count;
 }
 
+/* Was there a key when the entry was written? */
+bool
+journal_has_hmac(const entry_stored *entry)
+{
+	static const uint8 none[ENTRY_HMAC_SIZE];
+
+	return memcmp(entry->hmac, none, ENTRY_HMAC_SIZE) != 0;
+}
+
 /* Seal, authenticate and encode; palloc'd. */
 static uint8 *
 encode_entry(JournalSession *session, entry_stored *entry, hash256 *hash, Size *len)
@@ -353,6 +362,8 @@ encode_entry(JournalSession *session, entry_stored *entry, hash256 *hash, Size *
 	JOURNAL_CHECK(entry_hash(&entry->core, hash));
 	entry_core_encode(&entry->core, core);
 	verity_journal_hmac(session->shared->journal_id, core, sizeof(core), entry->hmac);
+	if (session->shared->keyed && !journal_has_hmac(entry))
+		verity_keys_require();
 	*len = entry_stored_size(entry);
 	if (*len > JOURNAL_ENTRY_MAX)
 		JOURNAL_CHECK(CORE_E_LIMIT);
@@ -385,6 +396,7 @@ journal_append(JournalSession *session, JournalAppend *append)
 	shared->last_position = core->position;
 	shared->last_time = core->time;
 	shared->last_hash = hash;
+	shared->keyed = journal_has_hmac(append->entry);
 	shared->page_decided = core->decided;
 	if (TransactionIdIsValid(append->xid))
 		journal_run_add(shared, append->xid, core->serial, core->position);

@@ -273,6 +273,7 @@ journal_open(JournalSession *session)
 	JournalDoubt doubt;
 	VerityEntry *last;
 	bool		copied = shared->copied;
+	uint8		cause;
 
 	journal_shared_reset(shared, session->rels.journal->rd_node.relNode);
 	shared->copied = copied;
@@ -284,9 +285,14 @@ journal_open(JournalSession *session)
 				 errmsg("the journal has no entries"),
 				 errhint("Restore the database from a backup, and compare it with an outside checkpoint.")));
 	resolve_doubt(session, last->stored.core.decided, &doubt);
+	shared->keyed = journal_has_hmac(&last->stored);
 	verity_entry_free(last);
 
-	start_generation(session, generation_cause_of(session, meta), meta, &doubt);
+	/* a clone gets a journal id of its own, of which there is no mark */
+	cause = generation_cause_of(session, meta);
+	shared->mark_stays = cause != GENERATION_CLONE &&
+		!journal_mark_holds(session, meta->journal_id);
+	start_generation(session, cause, meta, &doubt);
 	if (doubt.voids.count > 0)
 		journal_append_voids(session, &doubt.voids, DECIDED_AS_KNOWN);
 	if (RelationNeedsWAL(session->rels.journal))
@@ -295,9 +301,12 @@ journal_open(JournalSession *session)
 	shared->copied = false;
 	pg_atomic_fetch_add_u64(&shared->opened, 1);
 	shared->open = true;
-	verity_journal_mark_set(shared->journal_id, shared->last_position,
-							shared->generation.id, &shared->last_hash);
-	shared->marked = shared->last_position;
+	if (!shared->mark_stays)
+	{
+		verity_journal_mark_set(shared->journal_id, shared->last_position,
+								shared->generation.id, &shared->last_hash);
+		shared->marked = shared->last_position;
+	}
 	pfree(meta);
 }
 

@@ -156,6 +156,8 @@ journal_shared_reset(JournalShared *shared, Oid filenode)
 	shared->page_decided = 0;
 	shared->last_lsn = InvalidXLogRecPtr;
 	shared->marked = 0;
+	shared->mark_stays = false;
+	shared->keyed = false;
 	shared->tail = JOURNAL_META_BLOCK;
 	memset(&shared->last_hash, 0, sizeof(shared->last_hash));
 }

@@ -227,7 +227,9 @@ typedef struct JournalShared
 	uint64		page_decided;	/* the last entry's horizon */
 	XLogRecPtr	last_lsn;
 	BlockNumber tail;
+	bool		keyed;			/* the last entry has an HMAC */
 	uint64		marked;			/* high-water mark in the keystore */
+	bool		mark_stays;		/* the keystore saw another history */
 	int			run_first;
 	int			run_count;
 	JournalRun	runs[JOURNAL_RUNS];
@@ -277,6 +279,13 @@ typedef struct JournalAppend
 
 extern uint64 journal_append(JournalSession *session, JournalAppend *append);
 
+/*
+ * Entries from before the cluster had a keystore have no HMAC.  Behind one
+ * that has, there is none without: a server that lost its keystore writes no
+ * entry.
+ */
+extern bool journal_has_hmac(const entry_stored *entry);
+
 /* Write cells (sorted here), or a new meta page, in records of their own. */
 extern void journal_write_cells(JournalSession *session, JournalCell *cells, int count);
 extern void journal_write_meta(JournalSession *session, JournalMeta *meta);
@@ -300,8 +309,13 @@ extern uint64 journal_append_body(JournalSession *session, entry_kind kind, cons
 /* The next serial of this database, reserved in WAL. */
 extern uint64 journal_next_serial(void);
 
-/* Keep the keystore's high-water mark near: every so many entries. */
+/* --- the keystore's high-water mark: journal_mark.c --- */
+
+/* Keep the mark near: every so many entries. */
 extern void journal_mark(JournalShared *shared, bool leaving);
+
+/* Does the journal, as it is opened, still hold what the mark says? */
+extern bool journal_mark_holds(JournalSession *session, const uint8 journal_id[16]);
 
 /* --- WAL: journal_wal.c --- */
 

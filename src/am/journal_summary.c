@@ -124,7 +124,8 @@ summarize_policy(StringInfo line, const entry_stored *stored)
 
 	if (control_policy_decode(stored->body, stored->body_len, &body) != CORE_OK)
 		return false;
-	appendStringInfo(line, "release: %.*s", (int) body.reason.len, body.reason.data);
+	appendStringInfo(line, "%s: %.*s", body.action == POLICY_ACCEPT ? "accept" : "release",
+					 (int) body.reason.len, body.reason.data);
 	return true;
 }
 

@@ -32,6 +32,9 @@ extern bool verity_keystore_exists(void);
  */
 extern bool verity_keystore_init(void);
 
+/* Raise what stands between this server and its keys, if anything does. */
+extern void verity_keys_require(void);
+
 /* Why there are no keys, and the hint; NULL when there are.  No error. */
 extern const char *verity_keys_problem(const char **hint);
 

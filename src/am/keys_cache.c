@@ -193,6 +193,16 @@ verity_keys_available(void)
 	return keys_cache_load(false, &problem);
 }
 
+/* Raise why keys cannot be had. */
+void
+verity_keys_require(void)
+{
+	KeysProblem problem;
+
+	if (!keys_cache_load(false, &problem))
+		keys_problem_raise(&problem);
+}
+
 /* Is there a keystore, usable or not? */
 bool
 verity_keystore_exists(void)

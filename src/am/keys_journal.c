@@ -115,6 +115,12 @@ verity_journal_mark_set(const uint8 journal_id[16], uint64 position,
 	journal = keystore_find_journal(keys_cache(), journal_id);
 	if (journal == NULL)
 		elog(ERROR, "a journal is missing from the keystore");
+	/* of two backends that mark, the later mark stays */
+	if (journal->generation == generation && journal->position >= position)
+	{
+		keys_change_cancel();
+		return;
+	}
 	journal->position = position;
 	journal->generation = generation;
 	journal->hash = *hash;

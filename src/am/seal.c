@@ -223,16 +223,6 @@ refuse_published(Relation rel)
 				 errhint("Drop the table from its publications; a FOR ALL TABLES publication includes it.")));
 }
 
-/* Raise what stands between this server and its keys. */
-static void
-require_keys(void)
-{
-	KeysProblem problem;
-
-	if (!keys_cache_load(false, &problem))
-		keys_problem_raise(&problem);
-}
-
 /* Journal the commitment to a new DEK. */
 static void
 journal_key(const VerityRel *vrel, uint64 key_id, const uint8 commitment[32])
@@ -328,7 +318,7 @@ verity_seal_prepare(Relation rel, VerityRel *vrel)
 	if (!vrel->temporary)
 	{
 		/* without keys, not even a generation may begin */
-		require_keys();
+		verity_keys_require();
 		(void) verity_generation_current();
 	}
 	serial = verity_xact_serial();

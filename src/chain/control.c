@@ -238,7 +238,7 @@ control_policy_decode(const uint8_t *in, size_t len, control_policy *body)
 
 	if (status != CORE_OK)
 		return status;
-	body->action = get_enum(&r, POLICY_RELEASE, POLICY_RELEASE);
+	body->action = get_enum(&r, POLICY_RELEASE, POLICY_ACCEPT);
 	codec_get_bytes(&r, body->ledger, sizeof(body->ledger));
 	get_text(&r, &body->reason);
 	return body_end(&r);

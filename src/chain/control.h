@@ -94,7 +94,9 @@ typedef struct control_key
 
 typedef enum policy_action
 {
-	POLICY_RELEASE = 1
+	POLICY_RELEASE = 1,			/* a table's protection is lifted */
+	POLICY_ACCEPT = 2			/* the journal goes on from here, although the
+								 * keystore saw another; ledger is zeros */
 } policy_action;
 
 typedef struct control_policy

@@ -9,8 +9,10 @@
 #include "commands/extension.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "sql/settings.h"
 
 PG_FUNCTION_INFO_V1(verity_init_keystore);
+PG_FUNCTION_INFO_V1(verity_accept_journal);
 PG_FUNCTION_INFO_V1(verity_initialize);
 
 /* Make the cluster's keystore; false where there is one. */
@@ -23,6 +25,45 @@ verity_init_keystore(PG_FUNCTION_ARGS)
 				 errmsg("must be superuser to make the keystore"),
 				 errhint("Ask a superuser to call verity_init_keystore().")));
 	PG_RETURN_BOOL(verity_keystore_init());
+}
+
+/* Take a restored journal for the right one, and say why in it. */
+Datum
+verity_accept_journal(PG_FUNCTION_ARGS)
+{
+	text	   *reason = PG_GETARG_TEXT_PP(0);
+	control_policy body = {0};
+	codec_writer writer;
+	uint8		bytes[VERITY_REASON_MAX_BYTES + 64];
+	const char *hint;
+	const char *problem;
+
+	if (!superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be superuser to accept a journal"),
+				 errhint("Ask a superuser to call verity_accept_journal().")));
+	if (VARSIZE_ANY_EXHDR(reason) == 0 || VARSIZE_ANY_EXHDR(reason) > VERITY_REASON_MAX_BYTES)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("accepting a journal needs a reason of 1 to %d bytes", VERITY_REASON_MAX_BYTES),
+				 errhint("Say which backup was restored, and why.")));
+	problem = verity_keys_problem(&hint);
+	if (problem != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the journal cannot be accepted: %s", problem),
+				 errhint("%s", hint)));
+
+	body.action = POLICY_ACCEPT;
+	body.reason.data = VARDATA_ANY(reason);
+	body.reason.len = VARSIZE_ANY_EXHDR(reason);
+	codec_writer_init(&writer, bytes, sizeof(bytes));
+	control_policy_encode(&writer, &body);
+	if (writer.failed)
+		elog(ERROR, "could not encode a policy entry");
+	verity_journal_accept(bytes, writer.used);
+	PG_RETURN_VOID();
 }
 
 /* Make the keystore where there is none and a key can be had, else warn. */

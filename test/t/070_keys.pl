@@ -223,6 +223,50 @@ $node->start;
 is($node->safe_psql('postgres', 'SELECT count(*) FROM shared'), '6', 'they are there after a crash');
 verify_is_clean($node, 'keys made, lost and found again');
 
+# a server that lost its keystore writes no entry without an HMAC
+rename $dir, "$dir.away" or die "$dir: $!";
+refused('no keystore any more', '55000', 'keystore ".*" does not exist', 'CREATE TABLE unkeyed (id int) USING verity');
+rename "$dir.away", $dir or die "$dir: $!";
+verify_is_clean($node, 'the keystore lost and found again');
+is($node->safe_psql('postgres', q(SELECT count(*) FROM verity_verify() WHERE severity = 'info' AND check_name = 'hmac')),
+	'1', 'verify tells of the entries from before the keystore');
+
+#
+# the whole cluster put back: the keystore saw a later journal
+#
+$node->stop;
+system_or_bail('cp', '-a', $node->data_dir, $node->basedir . '/older');
+$node->start;
+$node->safe_psql('postgres', 'INSERT INTO late VALUES (8)');
+verify_is_clean($node, 'before it is put back');
+$node->stop;
+system_or_bail('rm', '-r', $node->data_dir);
+system_or_bail('mv', $node->basedir . '/older', $node->data_dir);
+$node->start;
+my $put_back = sub {
+	my ($when) = @_;
+	is(join(', ', finding_names(verify_findings($node))), "verity.journal: $_[1]", "verify finds the journal put back: $when");
+};
+$put_back->('at once', 'end');
+like(errors_of('INSERT INTO late VALUES (9)'),
+	qr/WARNING:  XX001: the journal does not hold what the keystore saw at position \d+.*HINT:  Run verity_verify/s,
+	'the first write warns');
+$node->safe_psql('postgres', 'INSERT INTO late VALUES (10); INSERT INTO late VALUES (11)') for 1 .. 3;
+$put_back->('written over', 'hmac');
+$node->restart;
+$node->safe_psql('postgres', 'INSERT INTO late VALUES (12)');
+$put_back->('after a restart', 'hmac');
+like(errors_of('SET ROLE ada; SELECT verity_accept_journal($$mine$$)'), qr/42501: permission denied/,
+	'an ordinary role cannot accept it');
+like(errors_of('SELECT verity_accept_journal($$$$)'), qr/22023: accepting a journal needs a reason/, 'a reason is needed');
+$node->safe_psql('postgres', 'SELECT verity_accept_journal($$restored the backup of Sunday$$)');
+verify_is_clean($node, 'accepted');
+$node->restart;
+$node->safe_psql('postgres', 'INSERT INTO late VALUES (13)');
+verify_is_clean($node, 'accepted, restarted and written');
+like($node->safe_psql('postgres', q(SELECT summary FROM verity.journal WHERE kind = 'policy')),
+	qr/restored the backup of Sunday/, 'the journal says so');
+
 #
 # a temporary table's key is the session's; publications are refused
 #
