@@ -24,6 +24,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/autovacuum.h"
+#include "storage/bufmgr.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
@@ -115,6 +116,11 @@ finish_pending(VerityVacuum *vacuum)
 	int			first = 0;
 
 	pgstat_progress_update_param(PROGRESS_VACUUM_PHASE, PROGRESS_VACUUM_PHASE_VACUUM_HEAP);
+
+	/* a second pin of our own would keep cleanup locks from us */
+	if (BufferIsValid(vacuum->otherbuf))
+		ReleaseBuffer(vacuum->otherbuf);
+	vacuum->otherbuf = InvalidBuffer;
 	while (first < count)
 	{
 		BlockNumber blkno = ItemPointerGetBlockNumber(&vacuum->pending[first]);

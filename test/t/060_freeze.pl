@@ -153,6 +153,37 @@ same_as_heap('frozen once more');
 past_is_right('at the end');
 verify_is_clean($node, 'at the end');
 
+# locks that are held while their multixacts could be frozen still hold
+{
+	$sql->(q(INSERT INTO t SELECT g, 0, 'locked' FROM generate_series(90001, 90004) g));
+	my @lockers = map { $node->background_psql('postgres') } 1 .. 2;
+	# the updater's id is older than the lockers'
+	my $updater = $node->background_psql('postgres');
+	$updater->query_safe(q(BEGIN; INSERT INTO t VALUES (90009, 0, 'an id')));
+	$_->query_safe(q(BEGIN; SELECT id FROM t WHERE id IN (90001, 90002) FOR KEY SHARE;
+		SELECT id FROM t WHERE id = 90003 FOR SHARE)) for @lockers;
+	$updater->query_safe(q(UPDATE t SET v = 1 WHERE id = 90002; COMMIT));
+	$updater->quit;
+	$sql->('VACUUM FREEZE t') for 1 .. 2;
+	for my $id (90001 .. 90003)
+	{
+		my ($rc, $out, $err) = $node->psql('postgres', "SET lock_timeout = '200ms'; DELETE FROM t WHERE id = $id");
+		like($err, qr/lock timeout/, "row $id is still locked after VACUUM FREEZE");
+	}
+	$lockers[0]->query_safe('COMMIT');
+	$sql->('VACUUM FREEZE t');
+	my ($rc, $out, $err) = $node->psql('postgres', "SET lock_timeout = '200ms'; UPDATE t SET v = 1 WHERE id = 90003");
+	like($err, qr/lock timeout/, 'and by the other locker');
+	$lockers[1]->query_safe('COMMIT');
+	$_->quit for @lockers;
+	$sql->('VACUUM FREEZE t');
+	is($sql->("SELECT age(relfrozenxid) < 100 AND mxid_age(relminmxid) < 100 FROM pg_class WHERE relname = 't'"), 't',
+		'nothing holds back what was locked');
+	$sql->('DELETE FROM t WHERE id BETWEEN 90001 AND 90003');
+	is($sql->('SELECT id, v FROM t WHERE id > 90000 ORDER BY id'), "90004|0\n90009|0", 'and the rows can be deleted');
+	verify_is_clean($node, 'after locks');
+}
+
 # autovacuum freezes by itself when an age is reached
 $node->append_conf('postgresql.conf', "autovacuum = on\nautovacuum_naptime = 1s\nautovacuum_freeze_max_age = 100000\n"
 	  . "vacuum_freeze_min_age = 0\nvacuum_freeze_table_age = 0\nlog_autovacuum_min_duration = 0\n");
