@@ -229,6 +229,9 @@ verity_storage_drop(Relation rel, const char *operation)
 {
 	VerityRel  *vrel;
 
+	/* nor could another session's temporary table be read */
+	if (rel->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
+		return;
 	verity_check_storage_change(rel, operation);
 	vrel = verity_rel(rel);
 	if (!vrel->journalled)
