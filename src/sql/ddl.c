@@ -10,8 +10,9 @@
  * marked dirty (xact.h), so that their definition is computed again at the
  * next sealing or at pre-commit.  Which tables, the relcache invalidations
  * of the command say.  What a definition takes from elsewhere (types,
- * domains, collations, names of other things) invalidates no table: then all
- * of them are marked, and those whose digest stays the same stay as they are.
+ * domains, collations, names of other things) invalidates no table: there
+ * the object access hook says what was altered, and dependents.c which tables
+ * that reaches.  Those whose digest stays the same stay as they are.
  *
  * Other statements pay one test here.
  */
@@ -24,20 +25,18 @@
 #include "access/xact.h"
 #include "am/table.h"
 #include "am/xact.h"
-#include "catalog/dependency.h"
-#include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_depend.h"
+#include "catalog/pg_constraint.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "sql/ddl.h"
+#include "sql/dependents.h"
 #include "sql/schema.h"
 #include "sql/settings.h"
 #include "tcop/utility.h"
-#include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -57,6 +56,11 @@ static int	collecting = 0;		/* depth of DDL commands */
 static int	collected_count = 0;
 static bool collected_all = false;
 static Oid	collected[COLLECTED_MAX];
+
+/* The same of objects that definitions may name or contain. */
+static bool note_alterations = false;
+static int	altered_count = 0;
+static DependentObject altered[COLLECTED_MAX];
 
 static bool
 is_collected(Oid relid)
@@ -108,43 +112,35 @@ verity_all_tables(void)
 	return result;
 }
 
-/* Does a column of another relation have this type? */
-static bool
-type_is_used(Oid type)
+/* Note an object that definitions may name or contain. */
+static void
+note_altered(Oid class, Oid object)
 {
-	Relation	catalog;
-	ScanKeyData keys[2];
-	SysScanDesc scan;
-	HeapTuple	row;
-	bool		found = false;
-
-	if (!OidIsValid(type))
-		return false;
-	catalog = table_open(DependRelationId, AccessShareLock);
-	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(TypeRelationId));
-	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(type));
-	scan = systable_beginscan(catalog, DependReferenceIndexId, true, NULL, 2, keys);
-	while (!found && HeapTupleIsValid(row = systable_getnext(scan)))
-		found = ((Form_pg_depend) GETSTRUCT(row))->deptype == DEPENDENCY_NORMAL;
-	systable_endscan(scan);
-	table_close(catalog, AccessShareLock);
-	return found;
+	if (altered_count == COLLECTED_MAX)
+		collected_all = true;
+	else
+	{
+		altered[altered_count].class = class;
+		altered[altered_count++].object = object;
+	}
 }
 
-/* May this relation's row type be part of some verity table's definition? */
-static bool
-row_type_is_used(Oid relid)
+/* A domain changes with its constraints. */
+static void
+note_domain_of_constraint(Oid constraint)
 {
-	Oid			type = get_rel_type_id(relid);
+	HeapTuple	tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(constraint));
 
-	return OidIsValid(type) && (type_is_used(type) || type_is_used(get_array_type(type)));
+	if (!HeapTupleIsValid(tuple))
+		return;
+	if (OidIsValid(((Form_pg_constraint) GETSTRUCT(tuple))->contypid))
+		note_altered(TypeRelationId, ((Form_pg_constraint) GETSTRUCT(tuple))->contypid);
+	ReleaseSysCache(tuple);
 }
 
 /* Commands that change what definitions take from elsewhere. */
 static bool
-changes_all_definitions(Node *statement)
+changes_elsewhere(Node *statement)
 {
 	switch (nodeTag(statement))
 	{
@@ -154,12 +150,9 @@ changes_all_definitions(Node *statement)
 		case T_AlterDomainStmt:
 		case T_AlterTypeStmt:
 		case T_AlterCollationStmt:
-		case T_DropOwnedStmt:
 			return true;
 		case T_AlterTableStmt:
 			return ((AlterTableStmt *) statement)->objtype == OBJECT_TYPE;
-		case T_DropStmt:
-			return ((DropStmt *) statement)->behavior == DROP_CASCADE;
 		default:
 			return false;
 	}
@@ -187,20 +180,27 @@ notice_uncovered(Node *statement)
 			 errdetail("It keeps no history, and verity_verify() lists it as not covered.")));
 }
 
-/* Mark the tables that the command touched. */
+/* Mark the tables that the command touched, directly or through others. */
 static void
 mark_collected(Node *statement)
 {
+	ListCell   *lc;
+
 	for (int i = 0; i < collected_count && !collected_all; i++)
 	{
 		if (verity_is_table_oid(collected[i]))
 			verity_xact_schema_dirty(collected[i]);
-		else if (IsA(statement, AlterTableStmt) && row_type_is_used(collected[i]))
-			collected_all = true;
+		else if (OidIsValid(get_rel_type_id(collected[i])))
+			note_altered(TypeRelationId, get_rel_type_id(collected[i]));
 	}
 	notice_uncovered(statement);
-	if (collected_all || changes_all_definitions(statement))
+	if (collected_all || (changes_elsewhere(statement) && altered_count == 0))
 		verity_xact_schema_dirty(InvalidOid);
+	else if (altered_count > 0)
+	{
+		foreach(lc, verity_dependent_tables(altered, altered_count))
+			verity_xact_schema_dirty(lfirst_oid(lc));
+	}
 }
 
 /* Run a DDL command and mark what it touched. */
@@ -213,7 +213,11 @@ run_ddl(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	{
 		collected_count = 0;
 		collected_all = false;
+		altered_count = 0;
+		note_alterations = false;
 	}
+	if (changes_elsewhere(pstmt->utilityStmt))
+		note_alterations = true;
 	PG_TRY();
 	{
 		prev_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
@@ -277,6 +281,19 @@ relation_dropped(Oid relid)
 	}
 }
 
+/* Note what an access alters, for mark_collected. */
+static void
+note_access(ObjectAccessType access, Oid classId, Oid objectId)
+{
+	if (access == OAT_DROP)
+	{
+		if (classId == ConstraintRelationId)
+			note_domain_of_constraint(objectId);
+	}
+	else if (note_alterations && (access == OAT_POST_ALTER || access == OAT_POST_CREATE))
+		note_altered(classId, objectId);
+}
+
 static void
 verity_object_access(ObjectAccessType access, Oid classId, Oid objectId, int subId, void *arg)
 {
@@ -284,6 +301,8 @@ verity_object_access(ObjectAccessType access, Oid classId, Oid objectId, int sub
 		prev_object_access(access, classId, objectId, subId, arg);
 	if (access == OAT_NAMESPACE_SEARCH || access == OAT_FUNCTION_EXECUTE || IsBinaryUpgrade)
 		return;
+	if (collecting > 0)
+		note_access(access, classId, objectId);
 	if (classId == RelationRelationId)
 	{
 		if (access == OAT_DROP && subId == 0)

@@ -161,6 +161,60 @@ ALTER DOMAIN feeling SET NOT NULL;
 ALTER DOMAIN feeling DROP NOT NULL;
 ALTER TABLE host ADD COLUMN y int;
 TABLE stale;
+
+-- what a definition takes from elsewhere, through as many steps as it takes
+CREATE FUNCTION fits(int) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT $1 < 100';
+CREATE DOMAIN size AS int CHECK (fits(value));
+CREATE TYPE crate AS (w size, h size);
+CREATE TYPE reach AS RANGE (subtype = size);
+CREATE ROLE regress_verity_a;
+CREATE TABLE goal (id int PRIMARY KEY);
+CREATE VIEW goals AS SELECT id FROM goal;
+CREATE SEQUENCE counter;
+CREATE TABLE far (
+	id int DEFAULT nextval('counter') REFERENCES goal,
+	b crate[],
+	r reach,
+	e int CONSTRAINT odd CHECK (fits(e)),
+	EXCLUDE ((fits(id)::text) WITH =)
+) USING verity;
+CREATE POLICY near ON far TO regress_verity_a USING (id IN (SELECT id FROM goals));
+ALTER FUNCTION fits(int) RENAME TO fitting;
+TABLE stale;
+ALTER DOMAIN size RENAME CONSTRAINT size_check TO fine;
+TABLE stale;
+ALTER DOMAIN size ADD CONSTRAINT more CHECK (value > 0) NOT VALID;
+TABLE stale;
+ALTER DOMAIN size DROP CONSTRAINT more;
+TABLE stale;
+ALTER TYPE crate RENAME ATTRIBUTE w TO wide;
+TABLE stale;
+ALTER TYPE crate ADD ATTRIBUTE d size;
+TABLE stale;
+ALTER TYPE reach RENAME TO stretch;
+TABLE stale;
+ALTER ROLE regress_verity_a RENAME TO regress_verity_b;
+TABLE stale;
+ALTER TABLE goal RENAME COLUMN id TO number;
+TABLE stale;
+ALTER VIEW goals RENAME TO aims;
+TABLE stale;
+ALTER SEQUENCE counter RENAME TO teller;
+TABLE stale;
+ALTER SCHEMA ddl RENAME TO ddl1;
+SET search_path = ddl1, public;
+TABLE stale;
+ALTER SCHEMA ddl1 RENAME TO ddl;
+SET search_path = ddl, public;
+TABLE stale;
+DROP FUNCTION fitting(int) CASCADE;
+TABLE stale;
+DROP TYPE crate CASCADE;
+TABLE stale;
+SELECT count(*) FROM verity.definitions() WHERE name ~ '[.]far$';
+DROP TABLE far;
+DROP ROLE regress_verity_b;
+
 ALTER TYPE mood ADD VALUE 'neutral';
 ALTER SCHEMA ddl2 RENAME TO ddl3;
 CREATE POLICY p ON moody USING (m = 'bad');
