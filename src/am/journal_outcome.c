@@ -179,23 +179,24 @@ poll_standby(TimestampTz start)
 	CHECK_FOR_INTERRUPTS();
 }
 
-/* Wait for the transaction of one entry. */
+/*
+ * Wait for the transaction of one entry, at or before the last.  One that is
+ * not there is damage, which who reads it finds, and is not waited for.
+ */
 static void
 wait_position(Relation journal, uint64 position, TimestampTz start)
 {
 	TransactionId xid;
 
-	while (resolve_position(journal, position) == OUTCOME_UNDECIDED)
+	while (journal_entry_xid(journal, position, &xid) &&
+		   resolve_position(journal, position) == OUTCOME_UNDECIDED)
 	{
-		if (!RecoveryInProgress() && journal_entry_xid(journal, position, &xid) &&
-			TransactionIdIsValid(xid))
-		{
-			if (TransactionIdIsCurrentTransactionId(xid))
-				return;
-			XactLockTableWait(xid, NULL, NULL, XLTW_None);
-		}
-		else
+		if (RecoveryInProgress())
 			poll_standby(start);
+		else if (TransactionIdIsCurrentTransactionId(xid))
+			return;
+		else
+			XactLockTableWait(xid, NULL, NULL, XLTW_None);
 	}
 }
 

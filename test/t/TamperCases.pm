@@ -464,6 +464,20 @@ sub journal_cases
 			files => sub {
 				patch_file($_[1]{$journal}, journal_item($_[1]{$journal}, $_[2]{reason})->{pointer}, 4, sub { "\0\0\0\0" });
 			},
+			finds => ['verity.journal: page'],
+		},
+		{
+			name => 'a journal entry dropped, and the page made whole again',
+			files => sub {
+				my ($node, $file, $facts) = @_;
+				my $item = journal_item($file->{$journal}, $facts->{reason});
+				my $page = read_page($file->{$journal}, $item->{block});
+				my $lower = unpack 'S<', substr $page, 12, 2;
+				my $at = 24 + 4 * ($item->{offnum} - 1);
+				substr($page, $at, $lower - $at) = substr($page, $at + 4, $lower - $at - 4) . "\0\0\0\0";
+				substr($page, 12, 2) = pack 'S<', $lower - 4;
+				write_page($file->{$journal}, $item->{block}, $page);
+			},
 			finds => ['verity.journal: gap'],
 		},
 		{
