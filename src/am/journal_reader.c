@@ -6,7 +6,7 @@
  * Works on copies of pages and stops at nothing: a page that is no entry page,
  * a missing fragment, bytes that are no entry are each reported once, and
  * reading goes on with the next item.  The end that was there at the beginning
- * is the end.
+ * is the end; an entry that is not finished there is not part of it.
  */
 #include "postgres.h"
 
@@ -68,12 +68,36 @@ item_at(char *page, OffsetNumber offnum, Size *payload)
 	return (JournalItem *) PageGetItem((Page) page, id);
 }
 
-/* Copy fragments 1 and on behind the first one's payload. */
+/* Is there no item on this block and all behind it? */
 static bool
-gather(VerityJournalReader *reader, const JournalItem *first, uint8 *raw, Size used)
+nothing_from(VerityJournalReader *reader, BlockNumber blkno)
 {
 	const char *damage;
 
+	for (; blkno < reader->nblocks; blkno++)
+	{
+		if (!journal_page_copy(reader->journal, blkno, reader->ahead, &damage))
+			return false;
+		if (PageIsNew((Page) reader->ahead))
+			continue;
+		if (!journal_page_is_entries((Page) reader->ahead) ||
+			PageGetMaxOffsetNumber((Page) reader->ahead) >= FirstOffsetNumber)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Copy fragments 1 and on behind the first one's payload; false when they are
+ * not all there.  *unfinished: because the journal ends with the last one,
+ * which is no damage: it is being written, or a crash cut it off.
+ */
+static bool
+gather(VerityJournalReader *reader, const JournalItem *first, uint8 *raw, Size used, bool *unfinished)
+{
+	const char *damage;
+
+	*unfinished = false;
 	for (uint16 fragment = 1; fragment < first->count; fragment++)
 	{
 		BlockNumber blkno = reader->blkno + fragment;
@@ -84,7 +108,10 @@ gather(VerityJournalReader *reader, const JournalItem *first, uint8 *raw, Size u
 			!journal_page_copy(reader->journal, blkno, reader->ahead, &damage) ||
 			!journal_page_is_entries(reader->ahead) ||
 			PageGetMaxOffsetNumber((Page) reader->ahead) < FirstOffsetNumber)
+		{
+			*unfinished = nothing_from(reader, blkno);
 			return false;
+		}
 		item = item_at(reader->ahead, FirstOffsetNumber, &len);
 		if (item == NULL || item->position != first->position || item->fragment != fragment ||
 			item->count != first->count || used + len > first->total)
@@ -95,12 +122,13 @@ gather(VerityJournalReader *reader, const JournalItem *first, uint8 *raw, Size u
 	return used == first->total;
 }
 
-/* Decode the entry that begins with this item. */
+/* Decode the entry that begins with this item; NULL also at the end. */
 static VerityEntry *
 read_entry(VerityJournalReader *reader, const JournalItem *first, Size payload, const char **damage)
 {
 	VerityEntry *entry;
 	uint8	   *raw;
+	bool		unfinished;
 
 	if (first->count == 0 || payload > first->total ||
 		first->total > (Size) first->count * JOURNAL_FRAGMENT_MAX)
@@ -110,9 +138,12 @@ read_entry(VerityJournalReader *reader, const JournalItem *first, Size payload, 
 	}
 	raw = palloc_extended(Max(first->total, 1), MCXT_ALLOC_HUGE);
 	memcpy(raw, (const char *) first + sizeof(JournalItem), payload);
-	if (!gather(reader, first, raw, payload))
+	if (!gather(reader, first, raw, payload, &unfinished))
 	{
-		*damage = "the entry is not complete";
+		if (unfinished)
+			reader->blkno = reader->nblocks;
+		else
+			*damage = "the entry is not complete";
 		pfree(raw);
 		return NULL;
 	}
@@ -176,6 +207,12 @@ verity_journal_reader_next(VerityJournalReader *reader, const char **damage, Ver
 			continue;
 		*at = item->position;
 		entry = read_entry(reader, item, payload, damage);
+		if (entry == NULL && *damage == NULL)
+		{
+			/* unfinished: the end */
+			reader->offnum = InvalidOffsetNumber;
+			*at = 0;
+		}
 		return entry;
 	}
 }
