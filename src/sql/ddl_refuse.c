@@ -21,6 +21,7 @@
 #include "nodes/parsenodes.h"
 #include "sql/ddl.h"
 #include "sql/policy.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
@@ -124,10 +125,23 @@ refuse_alter_table(AlterTableStmt *statement)
 	}
 }
 
+/* Could the table be locked at once?  (Then it is not locked any more.) */
+static bool
+is_lockable(RangeVar *name)
+{
+	Oid			relid = RangeVarGetRelid(name, NoLock, true);
+
+	if (!OidIsValid(relid) || !ConditionalLockRelationOid(relid, AccessShareLock))
+		return false;
+	UnlockRelationOid(relid, AccessShareLock);
+	return true;
+}
+
 static void
 refuse_vacuum_full(VacuumStmt *statement)
 {
 	bool		full = false;
+	bool		skip_locked = false;
 	ListCell   *lc;
 
 	foreach(lc, statement->options)
@@ -136,6 +150,8 @@ refuse_vacuum_full(VacuumStmt *statement)
 
 		if (strcmp(option->defname, "full") == 0)
 			full = defGetBoolean(option);
+		else if (strcmp(option->defname, "skip_locked") == 0)
+			skip_locked = defGetBoolean(option);
 	}
 	if (!full)
 		return;
@@ -144,7 +160,10 @@ refuse_vacuum_full(VacuumStmt *statement)
 		RangeVar   *name = lfirst_node(VacuumRelation, lc)->relation;
 
 		refuse_if_journal(name, "rewrite");
-		refuse_if_protected(name, "rewrite");
+
+		/* what VACUUM skips need not wait here; rewriting checks once more */
+		if (!skip_locked || is_lockable(name))
+			refuse_if_protected(name, "rewrite");
 	}
 }
 
