@@ -10,6 +10,8 @@
  */
 #include "postgres.h"
 
+#include <unistd.h>
+
 #include "am/keys_internal.h"
 #include "crypto/kdf.h"
 
@@ -102,14 +104,34 @@ verity_journal_mark_get(const uint8 journal_id[16], uint64 *position,
 	return true;
 }
 
-/* Set a journal's high-water mark; no effect without keys. */
+/* May the keystore be changed?  Says once a session that it may not. */
+static bool
+can_mark(void)
+{
+	static bool warned = false;
+
+	if (access(keys_directory(), W_OK) == 0)
+		return true;
+	if (!warned)
+		ereport(WARNING,
+				(errcode_for_file_access(),
+				 errmsg("could not note the journal's end in keystore directory \"%s\": %m", keys_directory()),
+				 errhint("Let the server's user write the directory.")));
+	warned = true;
+	return false;
+}
+
+/*
+ * Set a journal's high-water mark; no effect without keys.  That the keystore
+ * is read-only must not keep transactions from committing.
+ */
 void
 verity_journal_mark_set(const uint8 journal_id[16], uint64 position,
 						uint64 generation, const hash256 *hash)
 {
 	keystore_journal *journal;
 
-	if (!verity_keys_available() || journal_ready(journal_id) == NULL)
+	if (!verity_keys_available() || !can_mark() || journal_ready(journal_id) == NULL)
 		return;
 	(void) keys_change_begin();
 	journal = keystore_find_journal(keys_cache(), journal_id);

@@ -195,6 +195,20 @@ is($session->query_safe('SELECT id FROM late'), '7', 'a running session finds a 
 $session->quit;
 
 #
+# a keystore that cannot be written
+#
+chmod 0500, $dir;
+$node->restart;
+my (undef, undef, $warning) = $node->psql('postgres', q(INSERT INTO late VALUES (70); INSERT INTO late VALUES (71)));
+is(() = $warning =~ /WARNING:  could not note the journal's end in keystore directory ".*": Permission denied/g, 1,
+	'a keystore that cannot be written: tables that have a key are written, with one warning');
+$node->safe_psql('postgres', 'CREATE TABLE keyless (id int) USING verity');
+refused('a new key', '42501', 'could not open keystore lock file|could not write keystore', 'INSERT INTO keyless VALUES (1)');
+chmod 0700, $dir;
+is($node->safe_psql('postgres', 'INSERT INTO keyless VALUES (1) RETURNING id'), '1', 'it can again');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM late'), '3', 'nothing was lost');
+
+#
 # a writer that died while changing the keystore
 #
 append_to_file("$dir/keystore.new", 'half a file');
