@@ -20,6 +20,7 @@
 #include "am/keys_internal.h"
 #include "common/string.h"
 #include "crypto/secmem.h"
+#include "miscadmin.h"
 #include "port.h"
 #include "storage/fd.h"
 
@@ -152,6 +153,9 @@ load_command(char *text, size_t *len, KeysProblem *problem)
 	/* read the descriptor, not the stream: its buffer is not wiped */
 	got = read_text(fileno(pipe), text);
 	status = ClosePipeStream(pipe);
+
+	/* a cancel went to the command, too: it is the reason, not the failure */
+	CHECK_FOR_INTERRUPTS();
 	if (got < 0 || status == -1)
 		return keys_problem_file(problem, "read the output of", "verity.master_key_command");
 	if (status != 0)
@@ -174,8 +178,8 @@ keys_master_load(uint8 key[MASTER_KEY_SIZE], KeysProblem *problem)
 {
 	bool		from_file = verity_master_key_file[0] != '\0';
 	bool		from_command = verity_master_key_command[0] != '\0';
+	static char *text = NULL;	/* kept, so that an error does not leak it */
 	size_t		len = 0;
-	char	   *text;
 	bool		ok;
 
 	if (from_file && from_command)
@@ -187,7 +191,8 @@ keys_master_load(uint8 key[MASTER_KEY_SIZE], KeysProblem *problem)
 							"Set verity.master_key_file or verity.master_key_command, and reload the configuration.",
 							"no master key is configured");
 
-	text = secmem_alloc(KEY_TEXT_MAX);
+	if (text == NULL)
+		text = secmem_alloc(KEY_TEXT_MAX);
 	if (text == NULL)
 		return keys_problem(problem, ERRCODE_OUT_OF_MEMORY,
 							"Raise the limit of locked memory (ulimit -l).",
@@ -197,7 +202,7 @@ keys_master_load(uint8 key[MASTER_KEY_SIZE], KeysProblem *problem)
 		ok = keys_problem(problem, ERRCODE_CONFIG_FILE_ERROR, HINT_KEY_TEXT,
 						  "%s gives no valid master key",
 						  from_file ? "verity.master_key_file" : "verity.master_key_command");
-	secmem_free(text);
+	secmem_wipe(text, KEY_TEXT_MAX);
 	return ok;
 }
 
