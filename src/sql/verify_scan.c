@@ -236,6 +236,17 @@ scan_item(VerifyScan *scan, BlockNumber blkno, OffsetNumber offnum, ItemId lp)
 	scan->sink->record(scan->sink->arg, &record);
 }
 
+/* A page that the meta page goes on on: no line pointers, all special space. */
+static bool
+is_meta_continuation(const char *page)
+{
+	const PageHeaderData *header = (const PageHeaderData *) page;
+
+	return header->pd_lower == MAXALIGN(SizeOfPageHeaderData) &&
+		header->pd_upper == header->pd_lower && header->pd_special == header->pd_lower &&
+		VerityPageGetMeta(page)->magic == VERITY_META_MAGIC;
+}
+
 /* Page header and line pointers; false when items cannot be found. */
 static bool
 scan_page_header(VerifyScan *scan, BlockNumber blkno, uint8 map_bits)
@@ -302,7 +313,7 @@ verify_scan_block(VerifyScan *scan, BlockNumber blkno)
 					 state == VP_CHECKSUM ? "a page whose checksum or header is wrong" :
 					 "a block that cannot be read");
 	if (state == VP_UNREADABLE || verity_block_is_special(blkno) ||
-		!scan_page_header(scan, blkno, map_bits))
+		is_meta_continuation(scan->page.data) || !scan_page_header(scan, blkno, map_bits))
 		return;
 	last = PageGetMaxOffsetNumber(scan->page.data);
 	scan->map_bits = map_bits;

@@ -240,6 +240,21 @@ TABLE stale;
 TABLE moody;
 SELECT action, name, version, length(digest) FROM verity.definitions() WHERE name = 'ddl.moody' ORDER BY position;
 
+-- more versions than the meta page holds
+CREATE TABLE restless (id int) USING verity;
+DO $$
+BEGIN
+	FOR i IN 1..100 LOOP
+		EXECUTE format('ALTER TABLE restless ADD COLUMN c%s int DEFAULT %s', i, i);
+		EXECUTE format('INSERT INTO restless (id) VALUES (%s)', i);
+	END LOOP;
+END $$;
+SELECT count(*), sum(c1), sum(c50), sum(c100), max(version)
+FROM restless, (SELECT max(version) AS version FROM verity.definitions() WHERE name = 'ddl.restless') d;
+VACUUM restless;
+INSERT INTO restless (id) SELECT generate_series(1, 1000);
+SELECT count(*) FROM restless;
+
 -- where history is not protected, the journal's own relations still are members
 DROP TABLE verity.journal;
 DROP SCHEMA ddl3 CASCADE;
