@@ -5,6 +5,11 @@
 \echo '== Her allergies now. The penicillin allergy is hidden, and PostgreSQL itself notices nothing:'
 SELECT description AS allergy, severity1 AS severity FROM allergies WHERE patient = :rosalia;
 
-\echo '== verity_verify() names both:'
-SELECT severity, check_name, object, position, record, left(found, 44) AS found FROM verity_verify()
-WHERE severity <> 'info' ORDER BY object, check_name;
+\echo '== Her weight now. A value that does not authenticate is never returned:'
+\set ON_ERROR_STOP off
+SELECT value FROM observations WHERE patient = :rosalia AND code = '29463-7';
+\set ON_ERROR_STOP on
+
+\echo
+\echo '== verity_verify() names both, and nothing else:'
+SELECT check_name, object, position, record, detail FROM verity_verify() WHERE severity <> 'info' ORDER BY object;

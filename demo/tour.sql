@@ -20,7 +20,7 @@ UPDATE observations SET value = '49.4' WHERE patient = :rosalia AND code = '2946
 COMMIT;
 
 \echo '== Two updates, each with its reason, and the journal has grown by two entries:'
-SELECT position, to_char(time, 'HH24:MI:SS.MS') AS time, kind, records, reason FROM verity.journal
+SELECT position, to_char(time, 'HH24:MI:SS.US') AS time, kind, records, reason FROM verity.journal
 WHERE position >= :loaded ORDER BY position;
 
 \echo '== SELECT count(*) FROM verity_verify() WHERE severity <> ''info'':'
