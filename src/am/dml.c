@@ -124,10 +124,12 @@ insert_one(Relation rel, TupleTableSlot *slot, CommandId cid, int options,
 {
 	VerityRel  *vrel = begin_write(rel);
 	VerityDraft draft;
+	ItemPointerData tid;
 
 	slot->tts_tableOid = RelationGetRelid(rel);
 	draft_slot(rel, vrel, slot, cid, options, &draft);
-	place_draft(rel, &draft, options, bistate, token, &slot->tts_tid);
+	place_draft(rel, &draft, options, bistate, token, &tid);
+	verity_slot_written(slot, &tid, draft.item);
 	/* a speculative record counts when it is complete */
 	if (token == 0 && vrel->journalled)
 		verity_xact_fold(vrel, &draft.id, &draft.leaf);
@@ -333,7 +335,7 @@ verity_multi_insert(Relation rel, TupleTableSlot **slots, int nslots,
 	CheckForSerializableConflictIn(rel, NULL, InvalidBlockNumber);
 	for (int i = 0; i < nslots; i++)
 	{
-		slots[i]->tts_tid = tids[i];
+		verity_slot_written(slots[i], &tids[i], drafts[i].item);
 		if (vrel->journalled)
 			verity_xact_fold(vrel, &drafts[i].id, &drafts[i].leaf);
 		verity_draft_free(&drafts[i]);

@@ -119,7 +119,8 @@ bool
 verity_tuple_tid_valid(TableScanDesc scan, ItemPointer tid)
 {
 	return ItemPointerIsValid(tid) &&
-		ItemPointerGetBlockNumber(tid) < ((VerityScan *) scan)->nblocks;
+		ItemPointerGetBlockNumber(tid) < ((VerityScan *) scan)->nblocks &&
+		!verity_block_is_special(ItemPointerGetBlockNumber(tid));
 }
 
 void

@@ -454,3 +454,23 @@ verity_slot_record(TupleTableSlot *slot, Buffer *buffer)
 	*buffer = vslot->buffer;
 	return vslot->record.t_data ? &vslot->record : NULL;
 }
+
+void
+verity_slot_written(TupleTableSlot *slot, ItemPointer tid, const void *record)
+{
+	VeritySlot *vslot = (VeritySlot *) slot;
+	const HeapTupleHeaderData *header = record;
+	HeapTupleHeader row;
+
+	slot->tts_tid = *tid;
+	if (!TTS_IS_VERITY(slot) || !vslot->row)
+		return;
+
+	vslot->row->t_self = *tid;
+	vslot->row->t_tableOid = slot->tts_tableOid;
+	row = vslot->row->t_data;
+	row->t_choice = header->t_choice;
+	row->t_ctid = *tid;
+	row->t_infomask &= ~HEAP_XACT_MASK;
+	row->t_infomask |= header->t_infomask & HEAP_XACT_MASK;
+}

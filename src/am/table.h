@@ -37,6 +37,12 @@ extern const TupleTableSlotOps TTSOpsVerity;
  */
 extern void verity_slot_store(TupleTableSlot *slot, VerityRel *vrel, HeapTuple record, Buffer buffer);
 
+/*
+ * The slot's row was just written as this record, at tid: system columns of
+ * the slot are the record's from now on.  Any kind of slot gets tts_tid.
+ */
+extern void verity_slot_written(TupleTableSlot *slot, ItemPointer tid, const void *record);
+
 /* Open a record into a palloc'd heap tuple (t_self, xmin … set). */
 extern HeapTuple verity_open_tuple(VerityRel *vrel, HeapTuple record);
 

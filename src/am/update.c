@@ -487,7 +487,7 @@ verity_tuple_update(Relation rel, ItemPointer otid, TupleTableSlot *slot,
 	*update_indexes = false;
 	if (result == TM_Ok)
 	{
-		slot->tts_tid = new_tid;
+		verity_slot_written(slot, &new_tid, change.draft.item);
 		*update_indexes = change.new_root;
 		pgstat_count_heap_update(rel, !change.new_root);
 	}

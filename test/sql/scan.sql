@@ -230,8 +230,10 @@ SELECT differ('SELECT * FROM @t');
 SELECT count(DISTINCT xmin::text) > 1 AS xmins, bool_and(tableoid = 'v'::regclass) AS tableoid,
 	count(DISTINCT ctid) = count(*) AS ctids, bool_and(cmin IS NOT NULL) AS cmin FROM v;
 BEGIN;
-INSERT INTO tids VALUES (1000, 'new');
+INSERT INTO tids VALUES (1000, 'new') RETURNING xmin = pg_current_xact_id()::xid AS mine, xmax, cmin, tableoid::regclass;
 SELECT cmin, xmax, xmin = pg_current_xact_id()::xid AS mine FROM tids WHERE id = 1000;
+UPDATE tids SET note = 'newer' WHERE id = 1000 RETURNING xmin = pg_current_xact_id()::xid AS mine, xmax, cmin,
+	ctid = (SELECT ctid FROM tids WHERE id = 1000) AS old_place;
 ROLLBACK;
 
 -- samples
