@@ -5,7 +5,8 @@
  *
  * Only what is flushed is marked, so that a crash cannot lose it.  The mark is
  * set at the start of a generation, every MARK_INTERVAL entries, and when a
- * backend that wrote leaves as the server shuts down.
+ * backend that wrote leaves: at once where it is terminated, as at shutdown,
+ * else where the last mark is MARK_AGE_MS old.
  *
  * A journal that does not hold what the mark says was cut, or put back to an
  * older state and written since.  The mark is the evidence of it: it stays,
@@ -15,20 +16,31 @@
 #include "postgres.h"
 
 #include "access/xlog.h"
-#include "miscadmin.h"
+#include "utils/timestamp.h"
 
 #include "am/journal_store.h"
 #include "am/keys.h"
 
 #define MARK_INTERVAL 1000
 
-/* A backend that leaves marks when this many entries are not marked yet. */
-#define MARK_LEAVING 100
+#define MARK_AGE_MS 1000
+
+/* Entries without a mark from which on one is set now. */
+static uint64
+mark_interval(JournalShared *shared, JournalMarkTime when)
+{
+	if (when == MARK_TERMINATING)
+		return 1;
+	if (when == MARK_LEAVING &&
+		TimestampDifferenceExceeds(shared->marked_time, GetCurrentTimestamp(), MARK_AGE_MS))
+		return 1;
+	return MARK_INTERVAL;
+}
 
 void
-journal_mark(JournalShared *shared, bool leaving)
+journal_mark(JournalShared *shared, JournalMarkTime when)
 {
-	uint64		interval = !leaving ? MARK_INTERVAL : ProcDiePending ? 1 : MARK_LEAVING;
+	uint64		interval;
 	uint64		position = 0;
 	uint64		generation = 0;
 	uint8		journal_id[16];
@@ -37,12 +49,16 @@ journal_mark(JournalShared *shared, bool leaving)
 
 	/* a look without the lock: the mark need not be exact */
 	if (shared == NULL || !shared->open || shared->mark_stays ||
-		shared->last_position - shared->marked < interval)
+		shared->last_position == shared->marked)
+		return;
+	interval = mark_interval(shared, when);
+	if (shared->last_position - shared->marked < interval)
 		return;
 	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
 	if (shared->open && !shared->broken && shared->last_position - shared->marked >= interval)
 	{
 		position = shared->marked = shared->last_position;
+		shared->marked_time = GetCurrentTimestamp();
 		generation = shared->generation.id;
 		memcpy(journal_id, shared->journal_id, sizeof(journal_id));
 		hash = shared->last_hash;

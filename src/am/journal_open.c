@@ -22,6 +22,7 @@
 #include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "storage/procarray.h"
+#include "utils/timestamp.h"
 
 #include "am/journal_store.h"
 #include "am/keys.h"
@@ -306,6 +307,7 @@ journal_open(JournalSession *session)
 		verity_journal_mark_set(shared->journal_id, shared->last_position,
 								shared->generation.id, &shared->last_hash);
 		shared->marked = shared->last_position;
+		shared->marked_time = GetCurrentTimestamp();
 	}
 	pfree(meta);
 }

@@ -229,6 +229,7 @@ typedef struct JournalShared
 	BlockNumber tail;
 	bool		keyed;			/* the last entry has an HMAC */
 	uint64		marked;			/* high-water mark in the keystore */
+	TimestampTz marked_time;	/* when it was set */
 	bool		mark_stays;		/* the keystore saw another history */
 	int			run_first;
 	int			run_count;
@@ -311,8 +312,15 @@ extern uint64 journal_next_serial(void);
 
 /* --- the keystore's high-water mark: journal_mark.c --- */
 
-/* Keep the mark near: every so many entries. */
-extern void journal_mark(JournalShared *shared, bool leaving);
+/* Keep the keystore's high-water mark near (journal_mark.c). */
+typedef enum JournalMarkTime
+{
+	MARK_WRITING,
+	MARK_LEAVING,
+	MARK_TERMINATING
+} JournalMarkTime;
+
+extern void journal_mark(JournalShared *shared, JournalMarkTime when);
 
 /* Does the journal, as it is opened, still hold what the mark says? */
 extern bool journal_mark_holds(JournalSession *session, const uint8 journal_id[16]);

@@ -258,7 +258,7 @@ append_controls(JournalSession *session, TransactionId xid, const entry_metadata
 static void
 mark_at_exit(int code, Datum arg)
 {
-	journal_mark((JournalShared *) DatumGetPointer(arg), true);
+	journal_mark((JournalShared *) DatumGetPointer(arg), code != 0 ? MARK_TERMINATING : MARK_LEAVING);
 }
 
 static void
@@ -316,7 +316,7 @@ pre_commit(void)
 		entry.metadata.has_idempotency_id = false;
 		memset(entry.metadata.idempotency_id, 0, ENTRY_UUID_SIZE);
 	}
-	journal_mark(journal_shared(), false);
+	journal_mark(journal_shared(), MARK_WRITING);
 	append_all(&entry, numbers, entry.item_count > 0 || idempotent);
 }
 
