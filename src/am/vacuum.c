@@ -36,6 +36,7 @@
 #include "pgstat.h"
 #include "postmaster/autovacuum.h"
 #include "storage/freespace.h"
+#include "storage/procarray.h"
 #include "utils/lsyscache.h"
 #include "utils/pg_rusage.h"
 #include "utils/rel.h"
@@ -172,6 +173,14 @@ set_up(VerityVacuum *vacuum, Relation rel, VacuumParams *params, BufferAccessStr
 									   params->multixact_freeze_table_age,
 									   &cutoffs->oldest_xmin, &cutoffs->oldest_multi,
 									   &cutoffs->freeze_limit, &cutoffs->multi_limit);
+
+	/* old_snapshot_threshold: no snapshot of ours learns that it is too old */
+	if (OldSnapshotThresholdActive())
+	{
+		cutoffs->oldest_xmin = GetOldestNonRemovableTransactionId(rel);
+		if (TransactionIdPrecedes(cutoffs->oldest_xmin, cutoffs->freeze_limit))
+			cutoffs->freeze_limit = cutoffs->oldest_xmin;
+	}
 	vacuum->vistest = GlobalVisTestFor(rel);
 	vacuum->oldest.xid = cutoffs->oldest_xmin;
 	vacuum->oldest.multi = cutoffs->oldest_multi;
