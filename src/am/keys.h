@@ -49,9 +49,6 @@ extern const uint8 *verity_key_get(uint64 key_id, bool missing_ok);
 extern uint64 verity_key_create(const uint8 journal_id[16], const uint8 ledger[LEDGER_ID_SIZE],
 								uint8 commitment[32]);
 
-/* The public commitment to a DEK, recomputed; false when it is not to be had. */
-extern bool verity_key_commitment(uint64 key_id, uint8 commitment[32]);
-
 /*
  * Have the journal's HMAC key at hand (made when missing), so that
  * verity_journal_hmac does no I/O.  False when the cluster has no keystore;

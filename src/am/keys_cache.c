@@ -9,7 +9,6 @@
 #include "postgres.h"
 
 #include "am/keys_internal.h"
-#include "crypto/kdf.h"
 #include "crypto/secmem.h"
 
 static keystore *cache;			/* NULL: not parsed yet */
@@ -136,9 +135,8 @@ keys_cache_find(uint64 key_id)
 	key = keystore_find_key(cache, key_id);
 	if (key != NULL || !file_changed())
 		return key;
-	if (!keys_cache_load(true, &problem))
-		keys_problem_raise(&problem);
-	return keystore_find_key(cache, key_id);
+	/* one that cannot be read now does not have it, either */
+	return keys_cache_load(true, &problem) ? keystore_find_key(cache, key_id) : NULL;
 }
 
 /* The keystore in memory, which keys_cache_load has loaded. */
@@ -234,18 +232,4 @@ verity_key_get(uint64 key_id, bool missing_ok)
 		return NULL;
 	key = keys_cache_find(key_id);
 	return key == NULL ? NULL : key->key;
-}
-
-/* The commitment to the DEK with this id. */
-bool
-verity_key_commitment(uint64 key_id, uint8 commitment[32])
-{
-	const keystore_key *key;
-
-	if (!verity_keys_available())
-		return false;
-	key = keys_cache_find(key_id);
-	if (key == NULL)
-		return false;
-	return kdf_commitment(key->key, commitment) == CORE_OK;
 }
