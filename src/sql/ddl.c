@@ -36,6 +36,7 @@
 #include "sql/dependents.h"
 #include "sql/schema.h"
 #include "sql/settings.h"
+#include "storage/lmgr.h"
 #include "tcop/utility.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -158,19 +159,37 @@ changes_elsewhere(Node *statement)
 	}
 }
 
-/* Say of a table that the command made that it is sealed, but not proven. */
+/*
+ * Say of a table that the command made that it is sealed, but not proven.
+ * Not of a temporary table that is verity's by default_table_access_method
+ * alone: nobody asked for history there.
+ */
 static void
 notice_uncovered(Node *statement)
 {
-	RangeVar   *name = IsA(statement, CreateStmt) ? ((CreateStmt *) statement)->relation :
-	IsA(statement, CreateTableAsStmt) ? ((CreateTableAsStmt *) statement)->into->rel : NULL;
-	Oid			relid = name ? RangeVarGetRelid(name, NoLock, true) : InvalidOid;
+	RangeVar   *name = NULL;
+	bool		explicit = false;
+	Oid			relid;
 	char		kind;
+
+	if (IsA(statement, CreateStmt))
+	{
+		name = ((CreateStmt *) statement)->relation;
+		explicit = ((CreateStmt *) statement)->accessMethod != NULL;
+	}
+	else if (IsA(statement, CreateTableAsStmt))
+	{
+		name = ((CreateTableAsStmt *) statement)->into->rel;
+		explicit = ((CreateTableAsStmt *) statement)->into->accessMethod != NULL;
+	}
+	relid = name ? RangeVarGetRelid(name, NoLock, true) : InvalidOid;
 
 	if (!OidIsValid(relid) || !is_collected(relid) || !verity_is_table_oid(relid))
 		return;
 	kind = get_rel_relkind(relid);
 	if (kind == RELKIND_RELATION && get_rel_persistence(relid) == RELPERSISTENCE_PERMANENT)
+		return;
+	if (!explicit && get_rel_persistence(relid) == RELPERSISTENCE_TEMP)
 		return;
 	ereport(NOTICE,
 			(errmsg("%s \"%s\" is sealed, but not journalled",
@@ -178,6 +197,23 @@ notice_uncovered(Node *statement)
 					get_rel_persistence(relid) == RELPERSISTENCE_TEMP ? "temporary table" : "unlogged table",
 					get_rel_name(relid)),
 			 errdetail("It keeps no history, and verity_verify() lists it as not covered.")));
+}
+
+/*
+ * Is it a verity table that this transaction has locked?  What others are
+ * doing sends invalidations, too, and GRANT locks no table.
+ */
+static bool
+is_own_change(Oid relid)
+{
+	Relation	rel = RelationIdGetRelation(relid);
+	bool		locked;
+
+	if (!RelationIsValid(rel))
+		return false;
+	locked = CheckRelationLockedByMe(rel, AccessShareLock, true) && !RELATION_IS_OTHER_TEMP(rel);
+	RelationClose(rel);
+	return locked;
 }
 
 /* Mark the tables that the command touched, directly or through others. */
@@ -188,6 +224,8 @@ mark_collected(Node *statement)
 
 	for (int i = 0; i < collected_count && !collected_all; i++)
 	{
+		if (!is_own_change(collected[i]))
+			continue;
 		if (verity_is_table_oid(collected[i]))
 			verity_xact_schema_dirty(collected[i]);
 		else if (OidIsValid(get_rel_type_id(collected[i])))

@@ -99,7 +99,8 @@ refuse_if_protected(RangeVar *name, const char *operation)
 
 	if (!OidIsValid(relid) || !pg_class_ownercheck(relid, GetUserId()))
 		return;
-	if (!verity_is_table_oid(relid))
+	/* without protection no lock is taken: the command may not want to wait */
+	if (!verity_is_table_oid(relid) || !verity_journal_protects())
 		return;
 	rel = try_relation_open(relid, AccessShareLock);
 	if (rel == NULL)
