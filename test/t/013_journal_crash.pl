@@ -26,7 +26,7 @@ $sql->('INSERT INTO a VALUES (1)');
 $sql->("INSERT INTO many SELECT g, 'x' FROM generate_series(1, 300) g");
 
 # --- an entry whose commit was lost is void, by the generation's word ---
-$sql->('CHECKPOINT');
+checkpoint();
 my $before = $sql->('SELECT verity_position()');
 $sql->('INSERT INTO a VALUES (2)');
 my $doubtful = $sql->('SELECT verity_position()');
@@ -47,7 +47,7 @@ is($sql->('SELECT count(*) FROM verity.journal_serials WHERE void'), 1, 'the ser
 verify_is_clean($node, 'after the void');
 
 # --- a crash between generation and void entry: they are written again ---
-$sql->('CHECKPOINT');
+checkpoint();
 $sql->('INSERT INTO a VALUES (4)');
 $doubtful = $sql->('SELECT verity_position()');
 cut_wal(qr/desc: COMMIT /, 1);
@@ -60,7 +60,7 @@ is($sql->("SELECT string_agg(kind || ' ' || outcome, ', ' ORDER BY position) FRO
 verify_is_clean($node, 'after a crash between generation and void');
 
 # --- an entry of several fragments that was cut in the middle ---
-$sql->('CHECKPOINT');
+checkpoint();
 $before = $sql->('SELECT verity_position()');
 $sql->("INSERT INTO many SELECT g, 'y' FROM generate_series(1, 300) g");
 cut_wal(qr/rmid: 158.*rel \S+ blk \d+/, 3, journal_only => 1);
@@ -139,6 +139,15 @@ $standby->stop;
 $node->stop;
 done_testing();
 
+# A checkpoint, and a copy of the keystore as it is then.
+sub checkpoint
+{
+	$sql->('CHECKPOINT');
+	system_or_bail('rm', '-rf', $node->basedir . '/keystore.before');
+	system_or_bail('cp', '-a', $node->basedir . '/keystore', $node->basedir . '/keystore.before');
+	return;
+}
+
 # Records of WAL since the last checkpoint began: [position, line].
 sub wal_records
 {
@@ -149,13 +158,16 @@ sub wal_records
 	return map { /lsn: ([0-9A-F]+)\/([0-9A-F]+)/ ? [ (hex($1) << 32) + hex($2), $_ ] : () } split /\n/, $out;
 }
 
-# Zero WAL from a byte on to the end of its segment, and start the server.
+# Zero WAL from a byte on to the end of its segment, and start the server.  The
+# keystore is put back too: its mark is only set for WAL that was flushed.
 sub zero_from
 {
 	my ($lsn) = @_;
 	my $name = sprintf '%08X%08X%08X', 1, $lsn >> 32, ($lsn & 0xFFFFFFFF) / SEGMENT;
 	my $offset = $lsn % SEGMENT;
 	write_bytes($node->data_dir . "/pg_wal/$name", $offset, "\0" x (SEGMENT - $offset));
+	system_or_bail('rm', '-rf', $node->basedir . '/keystore');
+	system_or_bail('cp', '-a', $node->basedir . '/keystore.before', $node->basedir . '/keystore');
 	$node->start;
 	return;
 }
