@@ -3,7 +3,8 @@
  *	  What the planner is told of a table's size.
  *
  * Rows by the density that VACUUM or ANALYZE measured over the whole file;
- * pages without those that hold no current record, which scans leave out.
+ * pages without those that scans leave out: meta and map pages, and pages
+ * that hold no current record.
  * There is no visibility map, so that nothing is all-visible.
  */
 #include "postgres.h"
@@ -50,7 +51,7 @@ verity_relation_estimate_size(Relation rel, int32 *attr_widths, BlockNumber *pag
 							  double *tuples, double *allvisfrac)
 {
 	BlockNumber nblocks = RelationGetNumberOfBlocks(rel);
-	BlockNumber marked = 0;
+	BlockNumber left_out = 0;
 
 	table_block_relation_estimate_size(rel, attr_widths, pages, tuples, allvisfrac,
 									   RECORD_OVERHEAD, USABLE_BYTES_PER_PAGE);
@@ -58,9 +59,9 @@ verity_relation_estimate_size(Relation rel, int32 *attr_widths, BlockNumber *pag
 
 	for (BlockNumber mapblock = 0; mapblock < nblocks;
 		 mapblock += mapblock == 0 ? VERITY_MAP_META_BLOCKS : VERITY_MAP_SPAN)
-		marked += count_marks(rel, mapblock);
-	if (marked < *pages)
-		*pages -= marked;
-	else
-		*pages = Min(*pages, 1);
+		left_out += 1 + count_marks(rel, mapblock);
+
+	/* a new table is taken for larger than it is */
+	if (*pages <= nblocks)
+		*pages = nblocks > left_out ? nblocks - left_out : 0;
 }
