@@ -168,6 +168,21 @@ refuse_vacuum_full(VacuumStmt *statement)
 	}
 }
 
+/* Refuse what would turn a table into a view, and drop its storage. */
+static void
+refuse_rule(RuleStmt *statement)
+{
+	Oid			relid = RangeVarGetRelid(statement->relation, NoLock, true);
+
+	refuse_if_journal(statement->relation, "make a rule on");
+	if (statement->event != CMD_SELECT || !OidIsValid(relid) || !verity_is_table_oid(relid))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("cannot turn verity table \"%s\" into a view", statement->relation->relname),
+			 errhint("Create a view of another name.")));
+}
+
 /* Refuse a table, or what inherits from it, in a publication. */
 static void
 refuse_published(RangeVar *name)
@@ -244,7 +259,7 @@ verity_refuse_utility(Node *statement)
 			refuse_if_journal(((CreateTrigStmt *) statement)->relation, "make a trigger on");
 			break;
 		case T_RuleStmt:
-			refuse_if_journal(((RuleStmt *) statement)->relation, "make a rule on");
+			refuse_rule((RuleStmt *) statement);
 			break;
 		case T_CreatePolicyStmt:
 			refuse_if_journal(((CreatePolicyStmt *) statement)->table, "make a policy on");

@@ -123,6 +123,9 @@ ALTER TABLE light SET LOGGED;
 INSERT INTO light VALUES (2);
 TABLE light;
 
+-- no table becomes a view
+CREATE RULE "_RETURN" AS ON SELECT TO taken DO INSTEAD SELECT 1 AS id, 'x'::text AS v;
+
 -- publications
 CREATE TABLE plain (a int);
 CREATE PUBLICATION regress_verity_pub FOR TABLE plain;
