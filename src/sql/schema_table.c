@@ -141,8 +141,9 @@ put_column(SchemaText *def, Relation rel, Form_pg_attribute att)
 
 	if (att->attisdropped)
 	{
-		schema_line(def, "column %d dropped length %d align %c%s", att->attnum,
-					att->attlen, att->attalign, att->attbyval ? " by value" : "");
+		/* pg_upgrade keeps these two, all that reading past it needs */
+		schema_line(def, "column %d dropped length %d align %c", att->attnum,
+					att->attlen, att->attalign);
 		put_missing_value(def, rel, att);
 		return;
 	}

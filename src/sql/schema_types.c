@@ -118,8 +118,8 @@ put_composite(SchemaText *def, const char *name, Oid relid)
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
 		if (att->attisdropped)
-			schema_line(def, "type %s attribute %d dropped length %d align %c%s", name, i + 1,
-						att->attlen, att->attalign, att->attbyval ? " by value" : "");
+			schema_line(def, "type %s attribute %d dropped length %d align %c", name, i + 1,
+						att->attlen, att->attalign);
 		else
 			schema_line(def, "type %s attribute %d %s type %s%s", name, i + 1,
 						quote_identifier(NameStr(att->attname)),
