@@ -52,6 +52,9 @@ journal_begin(JournalSession *session)
 				 errmsg("this database has no journal"),
 				 errhint("Run CREATE EXTENSION verity in this database.")));
 	journal_rels_open(&session->rels, RowExclusiveLock);
+	/* reading the keystore may take long: not with the lock held */
+	if (session->shared->open)
+		(void) verity_journal_key_prepare(session->shared->journal_id);
 	LWLockAcquire(&session->shared->lock, LW_EXCLUSIVE);
 	if (session->shared->filenode != session->rels.journal->rd_node.relNode)
 		journal_shared_reset(session->shared, session->rels.journal->rd_node.relNode);
