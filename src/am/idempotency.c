@@ -26,13 +26,9 @@
 #include "utils/rel.h"
 #include "utils/uuid.h"
 
+#include "am/idempotency.h"
 #include "am/journal_store.h"
 #include "sql/settings.h"
-
-#define COLUMN_ROLE 1
-#define COLUMN_ID 2
-#define COLUMN_SERIAL 3
-#define COLUMN_COUNT 3
 
 bool
 idempotency_wanted(void)
@@ -64,15 +60,15 @@ find_serial(Relation rel, Oid role, const uint8 id[16])
 	uint64		serial = 0;
 
 	memcpy(uuid.data, id, sizeof(uuid.data));
-	ScanKeyInit(&keys[0], COLUMN_ROLE, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(role));
-	ScanKeyInit(&keys[1], COLUMN_ID, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(&uuid));
+	ScanKeyInit(&keys[0], IDEMPOTENCY_ROLE, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(role));
+	ScanKeyInit(&keys[1], IDEMPOTENCY_ID, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(&uuid));
 	scan = systable_beginscan(rel, relation_oid("idempotency_pkey"), true, NULL, 2, keys);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
 	{
 		bool		isnull;
 
-		serial = (uint64) DatumGetInt64(heap_getattr(tuple, COLUMN_SERIAL, RelationGetDescr(rel), &isnull));
+		serial = (uint64) DatumGetInt64(heap_getattr(tuple, IDEMPOTENCY_SERIAL, RelationGetDescr(rel), &isnull));
 	}
 	systable_endscan(scan);
 	return serial;
@@ -91,8 +87,8 @@ void
 idempotency_claim(uint64 serial)
 {
 	Relation	rel = table_open(relation_oid("idempotency"), RowExclusiveLock);
-	Datum		values[COLUMN_COUNT];
-	bool		nulls[COLUMN_COUNT] = {false};
+	Datum		values[IDEMPOTENCY_COLUMNS];
+	bool		nulls[IDEMPOTENCY_COLUMNS] = {false};
 	uint8		id[16];
 	uint64		earlier;
 	HeapTuple	tuple;
@@ -112,9 +108,9 @@ idempotency_claim(uint64 serial)
 						verity_idempotency_id, position),
 				 errhint("The earlier transaction took effect: do not repeat it. Use a new id for new work.")));
 	}
-	values[COLUMN_ROLE - 1] = ObjectIdGetDatum(GetUserId());
-	values[COLUMN_ID - 1] = UUIDPGetDatum((pg_uuid_t *) id);
-	values[COLUMN_SERIAL - 1] = Int64GetDatum((int64) serial);
+	values[IDEMPOTENCY_ROLE - 1] = ObjectIdGetDatum(GetUserId());
+	values[IDEMPOTENCY_ID - 1] = UUIDPGetDatum((pg_uuid_t *) id);
+	values[IDEMPOTENCY_SERIAL - 1] = Int64GetDatum((int64) serial);
 	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
 	CatalogTupleInsert(rel, tuple);
 	heap_freetuple(tuple);

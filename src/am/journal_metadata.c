@@ -2,7 +2,8 @@
  * journal_metadata.c
  *	  Who writes an entry, from where and why: the metadata of an entry.
  *
- * Strings are those of the session at the time of the call; they are copied
+ * The idempotency id is not set here: only the one entry of the transaction
+ * that claimed it has it.  Strings are those of the session at the time of the call; they are copied
  * into the current memory context.
  */
 #include "postgres.h"
@@ -53,6 +54,4 @@ journal_metadata(entry_metadata *metadata)
 	metadata->client_address = client_address();
 	if (verity_reason != NULL && verity_reason[0] != '\0')
 		metadata->reason = verity_reason;
-	if (idempotency_wanted())
-		metadata->has_idempotency_id = verity_uuid_parse(verity_idempotency_id, metadata->idempotency_id);
 }

@@ -311,11 +311,9 @@ pre_commit(void)
 		idempotency_claim(xact.serial);
 	PreCommit_CheckForSerializationFailure();
 	journal_metadata(&entry.metadata);
-	if (!idempotent)
-	{
-		entry.metadata.has_idempotency_id = false;
-		memset(entry.metadata.idempotency_id, 0, ENTRY_UUID_SIZE);
-	}
+	if (idempotent)
+		entry.metadata.has_idempotency_id =
+			verity_uuid_parse(verity_idempotency_id, entry.metadata.idempotency_id);
 	journal_mark(journal_shared(), MARK_WRITING);
 	append_all(&entry, numbers, entry.item_count > 0 || idempotent);
 }

@@ -12,6 +12,7 @@
  *	  verify_entry.c	checks of one entry against the ones before
  *	  verify_control.c	what control entries say
  *	  verify_serials.c	serials and heads: the journal's own maps
+ *	  verify_idempotency.c	the ids that were committed
  *	  verify_catalog.c	the tables that the journal names against the catalogs
  *	  verify_sort.c		sorts of byte strings
  *	  verify_page.c		pages, read so that a damaged one is no error
@@ -256,12 +257,22 @@ typedef struct VerifySubxid
 	VerifyLedger *ledger;
 } VerifySubxid;
 
+/* A growing list of positions, sorted when it is searched. */
+typedef struct VerifyPositions
+{
+	uint64		count;
+	uint64		capacity;
+	bool		sorted;
+	VerityPosition *at;
+} VerifyPositions;
+
 /* What the journal pass knows beyond the chain: verify_journal.c */
 typedef struct VerifyJournal
 {
 	VerifyChain chain;
-	struct VerifyPositions *voids;
-	struct VerifyPositions *doubtful;
+	VerifyPositions *voids;
+	VerifyPositions *doubtful;
+	VerifyPositions *idempotent;	/* entries with an idempotency id */
 	HTAB	   *tail;			/* serials that came after the horizon */
 	uint64		xid;			/* of the last entry with one, see VerifyItem */
 	uint64		entries;
@@ -305,6 +316,10 @@ verify_in_range(const VerifyContext *ctx, VerityPosition position)
 /* verify_journal.c */
 extern void verify_journal_pass(VerifyContext *ctx);
 
+extern VerifyPositions *verify_positions_begin(void);
+extern void verify_positions_add(VerifyPositions *p, VerityPosition position);
+extern bool verify_positions_has(VerifyPositions *p, VerityPosition position);
+
 /* Read what was appended since; call it after a table was scanned. */
 extern void verify_journal_tail(VerifyContext *ctx);
 
@@ -315,6 +330,9 @@ extern void verify_journal_finish(VerifyContext *ctx);
 extern void verify_serials(VerifyContext *ctx);
 extern void verify_heads(VerifyContext *ctx);
 extern void verify_subxids(VerifyContext *ctx);
+
+/* verify_idempotency.c */
+extern void verify_idempotency(VerifyContext *ctx);
 
 /* Position of a serial that was appended after the horizon, else 0. */
 extern VerityPosition verify_tail_position(VerifyContext *ctx, uint64 serial);

@@ -17,23 +17,14 @@
 
 #define ENTRIES_PER_RESET 256
 
-/* A growing, sorted list of positions. */
-typedef struct VerifyPositions
-{
-	uint64		count;
-	uint64		capacity;
-	bool		sorted;
-	VerityPosition *at;
-} VerifyPositions;
-
 typedef struct TailSerial
 {
 	uint64		serial;			/* hash key */
 	VerityPosition position;
 } TailSerial;
 
-static VerifyPositions *
-positions_begin(void)
+VerifyPositions *
+verify_positions_begin(void)
 {
 	VerifyPositions *p = palloc0(sizeof(VerifyPositions));
 
@@ -43,8 +34,8 @@ positions_begin(void)
 	return p;
 }
 
-static void
-positions_add(VerifyPositions *p, VerityPosition position)
+void
+verify_positions_add(VerifyPositions *p, VerityPosition position)
 {
 	if (p->count == p->capacity)
 	{
@@ -65,8 +56,8 @@ compare_positions(const void *a, const void *b)
 	return x < y ? -1 : (x > y);
 }
 
-static bool
-positions_has(VerifyPositions *p, VerityPosition position)
+bool
+verify_positions_has(VerifyPositions *p, VerityPosition position)
 {
 	if (!p->sorted)
 		qsort(p->at, p->count, sizeof(VerityPosition), compare_positions);
@@ -77,25 +68,25 @@ positions_has(VerifyPositions *p, VerityPosition position)
 void
 verify_mark_doubtful(VerifyContext *ctx, VerityPosition position)
 {
-	positions_add(ctx->journal->doubtful, position);
+	verify_positions_add(ctx->journal->doubtful, position);
 }
 
 bool
 verify_is_doubtful(VerifyContext *ctx, VerityPosition position)
 {
-	return positions_has(ctx->journal->doubtful, position);
+	return verify_positions_has(ctx->journal->doubtful, position);
 }
 
 void
 verify_void_add(VerifyContext *ctx, const control_void_member *member, VerityPosition by)
 {
-	positions_add(ctx->journal->voids, member->position);
+	verify_positions_add(ctx->journal->voids, member->position);
 }
 
 bool
 verify_is_void(VerifyContext *ctx, VerityPosition position, uint64 serial)
 {
-	if (positions_has(ctx->journal->voids, position))
+	if (verify_positions_has(ctx->journal->voids, position))
 		return true;
 	if (serial == 0 || position <= Max(ctx->journal->chain.decided, ctx->journal->chain.decided_last))
 		return false;
@@ -214,6 +205,8 @@ take_entry(VerifyContext *ctx, VerityEntry *entry, bool tail)
 		put_tail(ctx, &stored->core);
 	else if (stored->core.serial != 0)
 		put_item(ctx, entry, NULL);
+	if (!tail && stored->metadata.has_idempotency_id)
+		verify_positions_add(ctx->journal->idempotent, stored->core.position);
 	for (uint32 i = 0; i < stored->item_count; i++)
 	{
 		check_item_chain(ctx, ledger_get(ctx, stored->items[i].ledger), &stored->items[i],
@@ -349,8 +342,9 @@ verify_journal_pass(VerifyContext *ctx)
 	HASHCTL		tail = {0};
 
 	ctx->journal = palloc0(sizeof(VerifyJournal));
-	ctx->journal->voids = positions_begin();
-	ctx->journal->doubtful = positions_begin();
+	ctx->journal->voids = verify_positions_begin();
+	ctx->journal->doubtful = verify_positions_begin();
+	ctx->journal->idempotent = verify_positions_begin();
 	ledgers.keysize = LEDGER_ID_SIZE;
 	ledgers.entrysize = sizeof(VerifyLedger);
 	ledgers.hcxt = ctx->memory;
@@ -368,6 +362,7 @@ verify_journal_pass(VerifyContext *ctx)
 	check_mark(ctx);
 	verify_serials(ctx);
 	verify_schemas_apply(ctx);
+	verify_idempotency(ctx);
 }
 
 void

@@ -58,25 +58,25 @@ SELECT count(*) FROM verity.journal WHERE verity_position("time" - interval '1 m
 SELECT verity_position('2001-01-01') IS NULL AS before_all, verity_position('infinity') = verity_position() AS after_all;
 
 -- idempotency: once for a role, also without a verity write
-BEGIN; SET LOCAL verity.idempotency_id = 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'; INSERT INTO journal_a VALUES (30, 'once'); COMMIT;
-SELECT verity_committed('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11') = verity_position() AS committed;
+BEGIN; SET LOCAL verity.idempotency_id = '10addeed-9c0b-4ef8-bb6d-6bb9bd380a11'; CREATE TABLE journal_k (a int) USING verity; INSERT INTO journal_k VALUES (1); INSERT INTO journal_a VALUES (30, 'once'); COMMIT;
+SELECT verity_committed('10addeed-9c0b-4ef8-bb6d-6bb9bd380a11') = verity_position() AS committed;
 \set VERBOSITY sqlstate
-BEGIN; SET LOCAL verity.idempotency_id = 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'; INSERT INTO journal_a VALUES (31, 'twice'); COMMIT;
+BEGIN; SET LOCAL verity.idempotency_id = '10addeed-9c0b-4ef8-bb6d-6bb9bd380a11'; INSERT INTO journal_a VALUES (31, 'twice'); COMMIT;
 \set VERBOSITY default
 DO $$ BEGIN
 	ASSERT NOT EXISTS (SELECT FROM journal_a WHERE id = 31);
 END $$;
-BEGIN; SET LOCAL verity.idempotency_id = 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a12'; INSERT INTO journal_a VALUES (32, 'no'); ROLLBACK;
-SELECT verity_committed('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a12');
-BEGIN; SET LOCAL verity.idempotency_id = 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a12'; COMMIT;
-SELECT verity_committed('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a12') = verity_position() AS committed;
-BEGIN READ ONLY; SET LOCAL verity.idempotency_id = 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a13'; COMMIT;
-SELECT verity_committed('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a13');
-SELECT kind, outcome, summary, idempotency_id FROM verity.journal WHERE idempotency_id IS NOT NULL ORDER BY position;
+BEGIN; SET LOCAL verity.idempotency_id = '10addeed-9c0b-4ef8-bb6d-6bb9bd380a12'; INSERT INTO journal_a VALUES (32, 'no'); ROLLBACK;
+SELECT verity_committed('10addeed-9c0b-4ef8-bb6d-6bb9bd380a12');
+BEGIN; SET LOCAL verity.idempotency_id = '10addeed-9c0b-4ef8-bb6d-6bb9bd380a12'; COMMIT;
+SELECT verity_committed('10addeed-9c0b-4ef8-bb6d-6bb9bd380a12') = verity_position() AS committed;
+BEGIN READ ONLY; SET LOCAL verity.idempotency_id = '10addeed-9c0b-4ef8-bb6d-6bb9bd380a13'; COMMIT;
+SELECT verity_committed('10addeed-9c0b-4ef8-bb6d-6bb9bd380a13');
+SELECT kind, outcome, summary, idempotency_id FROM verity.journal WHERE idempotency_id::text LIKE '10addeed%' ORDER BY position;
 -- a session's id is for its first transaction that writes
-SET verity.idempotency_id = 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a14';
+SET verity.idempotency_id = '10addeed-9c0b-4ef8-bb6d-6bb9bd380a14';
 SELECT count(*) FROM journal_a;
-SELECT verity_committed('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a14');
+SELECT verity_committed('10addeed-9c0b-4ef8-bb6d-6bb9bd380a14');
 INSERT INTO journal_a VALUES (33, 'first');
 \set VERBOSITY sqlstate
 INSERT INTO journal_a VALUES (34, 'second');
@@ -86,9 +86,9 @@ RESET verity.idempotency_id;
 CREATE ROLE journal_user;
 GRANT INSERT ON journal_a TO journal_user;
 SET ROLE journal_user;
-SELECT verity_committed('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11');
-BEGIN; SET LOCAL verity.idempotency_id = 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'; INSERT INTO journal_a VALUES (35, 'other role'); COMMIT;
-SELECT verity_committed('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11') IS NOT NULL AS committed;
+SELECT verity_committed('10addeed-9c0b-4ef8-bb6d-6bb9bd380a11');
+BEGIN; SET LOCAL verity.idempotency_id = '10addeed-9c0b-4ef8-bb6d-6bb9bd380a11'; INSERT INTO journal_a VALUES (35, 'other role'); COMMIT;
+SELECT verity_committed('10addeed-9c0b-4ef8-bb6d-6bb9bd380a11') IS NOT NULL AS committed;
 SELECT count(*) FROM verity.journal;
 SELECT count(*) FROM verity.idempotency;
 RESET ROLE;
@@ -97,7 +97,7 @@ SELECT "current_user", "current_user" <> "session_user" AS changed, reason, clie
 
 -- two-phase commit
 BEGIN; INSERT INTO journal_a VALUES (40, 'prepared'); PREPARE TRANSACTION 'journal';
-BEGIN; SET LOCAL verity.idempotency_id = 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a15'; PREPARE TRANSACTION 'journal';
+BEGIN; SET LOCAL verity.idempotency_id = '10addeed-9c0b-4ef8-bb6d-6bb9bd380a15'; PREPARE TRANSACTION 'journal';
 BEGIN; SELECT count(*) FROM journal_a; PREPARE TRANSACTION 'journal'; ROLLBACK PREPARED 'journal';
 
 -- nobody but the extension writes it
@@ -149,7 +149,19 @@ SELECT count(*) FROM journal_a WHERE id IN (50, 60);
 SELECT verity_position() = :last AS untouched;
 DROP DATABASE journal_clone;
 
-DROP VIEW journal_since;
-DROP TABLE journal_a, journal_b;
+-- verify holds the ids' table against the journal
+CREATE VIEW journal_findings AS SELECT severity, check_name, object, position IS NOT NULL AS named, detail FROM verity_verify() WHERE check_name = 'idempotency';
+SELECT * FROM journal_findings;
+CREATE TEMP TABLE journal_saved AS SELECT * FROM verity.idempotency;
+DELETE FROM verity.idempotency WHERE id = '10addeed-9c0b-4ef8-bb6d-6bb9bd380a12';
+SELECT * FROM journal_findings;
+UPDATE verity.idempotency SET id = '10addeed-9c0b-4ef8-bb6d-6bb9bd380a1f' WHERE id = '10addeed-9c0b-4ef8-bb6d-6bb9bd380a14';
+SELECT * FROM journal_findings;
+TRUNCATE verity.idempotency;
+INSERT INTO verity.idempotency SELECT * FROM journal_saved;
+SELECT * FROM journal_findings;
+
+DROP VIEW journal_since, journal_findings;
+DROP TABLE journal_a, journal_b, journal_k;
 DROP OWNED BY journal_user;
 DROP ROLE journal_user;
