@@ -77,17 +77,31 @@ $node->safe_psql('postgres', q(
 	CREATE UNLOGGED TABLE unlogged (id int) USING verity; INSERT INTO unlogged VALUES (1)));
 $clean->('with a temporary and an unlogged table');
 
+# a backup with the keystore as it was then, restored beside a server that goes on
 $node->backup('base');
+system_or_bail('cp', '-a', $node->basedir . '/keystore', $node->basedir . '/keystore.base');
 $sql->('UPDATE t SET b = 2 WHERE id < 10');
 my $restored = PostgreSQL::Test::Cluster->new('restored');
 $restored->init_from_backup($node, 'base');
+$restored->append_conf('postgresql.conf', "verity.keystore_directory = '" . $node->basedir . "/keystore.base'");
 $restored->start;
 verify_is_clean($restored, 'pg_basebackup restored');
 $restored->safe_psql('postgres', 'UPDATE t SET b = 3 WHERE id < 10');
 verify_is_clean($restored, 'pg_basebackup restored and written');
 $restored->stop;
+$clean->('the server that was backed up');
 
+# the same backup with the keystore as it is now, accepted for what it is
+my $accepted = PostgreSQL::Test::Cluster->new('accepted');
+$accepted->init_from_backup($node, 'base');
 $node->stop;
+$accepted->start;
+$accepted->safe_psql('postgres', q(SELECT verity_accept_journal('the base backup was restored')));
+verify_is_clean($accepted, 'pg_basebackup restored with a newer keystore, and accepted');
+$accepted->safe_psql('postgres', 'UPDATE t SET b = 3 WHERE id < 10');
+verify_is_clean($accepted, 'and written');
+$accepted->stop;
+
 done_testing();
 
 # Move the next transaction id on by 300 million, as years of use would.
