@@ -109,7 +109,7 @@ SELECT q.name, s FROM query q, scans(replace(q.sql, '@t', 'v')) s
 	WHERE name IN ('btree', 'hash', 'gin', 'gin array', 'gist', 'spgist', 'brin', 'expression', 'partial')
 	AND s ~ 'Index' ORDER BY 1, 2;
 
--- an index-only scan never is: an index is not authenticated
+-- RULES B 18: an index-only scan never is, since an index is not authenticated
 SET enable_bitmapscan = off;
 SELECT scans('SELECT id FROM v WHERE id < 100');
 SELECT scans('SELECT count(*) FROM v');
@@ -171,7 +171,7 @@ BEGIN
 END $$;
 RESET work_mem; RESET enable_seqscan; RESET enable_indexscan;
 
--- TIDs name versions
+-- RULES A 7: TIDs name versions
 CREATE TABLE tids (id int, note text) USING verity;
 INSERT INTO tids SELECT i, 'n' || i FROM generate_series(1, 300) i;
 SELECT scans('SELECT * FROM tids WHERE ctid = ''(1,2)''');
@@ -189,7 +189,7 @@ SELECT note FROM tids t WHERE ctid = currtid2('tids', '(1,2)');
 UPDATE tids SET note = 'by tid' WHERE ctid = '(1,3)' RETURNING id, note;
 DELETE FROM tids WHERE ctid IN (SELECT ctid FROM tids WHERE id > 290);
 SELECT count(*), max(id) FROM tids;
--- no tombstone and no meta page is a row
+-- RULES A 6: no tombstone is a row, nor anything on a meta page
 SELECT count(*) FROM tids WHERE ctid IN (SELECT format('(%s,%s)', p, i)::tid FROM generate_series(0, 6) p, generate_series(1, 100) i);
 
 -- cursors: forward, backward, with hold, current of
@@ -243,7 +243,7 @@ SELECT count(*) FROM v TABLESAMPLE BERNOULLI (0);
 SELECT count(*) BETWEEN 1 AND 1500 AS some FROM v TABLESAMPLE BERNOULLI (25) REPEATABLE (1);
 SELECT count(*) AS not_rows FROM (SELECT id, t FROM v TABLESAMPLE BERNOULLI (50) EXCEPT SELECT id, t FROM v) x;
 
--- statistics count rows, not their history
+-- RULES A 16: statistics count rows, not their history
 ANALYZE v;
 SELECT reltuples = (SELECT count(*) FROM v) AS live_rows FROM pg_class WHERE oid = 'v'::regclass;
 SELECT null_frac > 0 AS nulls, n_distinct FROM pg_stats WHERE schemaname = 'scan' AND tablename = 'v' AND attname = 'k';
@@ -276,7 +276,7 @@ SET enable_seqscan = off;
 SELECT * FROM ask();
 RESET enable_seqscan;
 
--- unique indexes see through histories
+-- RULES A 3: unique indexes and exclusion constraints see through histories
 \set VERBOSITY terse
 CREATE UNIQUE INDEX v_bad ON v (k);
 \set VERBOSITY default
@@ -297,7 +297,7 @@ INSERT INTO u VALUES (1, 70, NULL) ON CONFLICT (id) DO UPDATE SET x = excluded.x
 INSERT INTO u VALUES (2, 71, NULL) ON CONFLICT DO NOTHING RETURNING *;
 SELECT id, x, r FROM u ORDER BY id;
 
--- concurrent builds
+-- RULES A 9: concurrent builds
 CREATE INDEX CONCURRENTLY v_cic ON v (t);
 CREATE UNIQUE INDEX CONCURRENTLY v_cic_u ON v (id);
 REINDEX INDEX CONCURRENTLY v_cic;
@@ -312,7 +312,7 @@ SET enable_seqscan = off;
 SELECT * FROM ask();
 RESET enable_seqscan;
 
--- BRIN summaries of pages added later
+-- RULES A 7: BRIN summaries of pages added later
 INSERT INTO v (id, n) SELECT i, 5000 + i FROM generate_series(30000, 31000) i;
 INSERT INTO h (id, n) SELECT i, 5000 + i FROM generate_series(30000, 31000) i;
 SELECT brin_summarize_new_values('v_brin') > 0 AS summarized;
@@ -321,7 +321,7 @@ SELECT scans('SELECT * FROM v WHERE n BETWEEN 35100 AND 35200 AND k IS NULL');
 SELECT differ('SELECT * FROM @t WHERE n BETWEEN 35100 AND 35200');
 RESET enable_seqscan; RESET enable_indexscan;
 
--- slots: rows with columns added later, wide rows, whole rows
+-- RULES A 13: slots: rows with columns added later, wide rows, whole rows
 ALTER TABLE v ADD COLUMN late int DEFAULT 7, ADD COLUMN later text;
 ALTER TABLE h ADD COLUMN late int DEFAULT 7, ADD COLUMN later text;
 CALL twice('UPDATE @t SET later = repeat(md5(id::text), 400) WHERE id % 100 = 3');
@@ -332,6 +332,66 @@ SELECT differ('SELECT row_to_json(x)::text FROM @t x');
 SELECT count(*) FROM v x WHERE x IS NOT NULL;
 DELETE FROM query WHERE name = 'gin array';
 SELECT * FROM ask();
+
+-- a trigger's row is put into a slot as plain values
+CREATE FUNCTION shout() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	NEW.t = upper(NEW.t);
+	RETURN NEW;
+END $$;
+CREATE TRIGGER shout BEFORE INSERT OR UPDATE ON v FOR EACH ROW EXECUTE FUNCTION shout();
+CREATE TRIGGER shout BEFORE INSERT OR UPDATE ON h FOR EACH ROW EXECUTE FUNCTION shout();
+CALL twice('UPDATE @t SET k = k + 1 WHERE id % 13 = 0');
+CALL twice('INSERT INTO @t (id, t) VALUES (40000, ''loud'')');
+SELECT differ('SELECT * FROM @t');
+SELECT t FROM v WHERE id = 40000;
+
+-- RULES A 9: where a version that old snapshots see was superseded in its
+-- root, they must not use an index that is made now
+CREATE TABLE broken (id int PRIMARY KEY, x int) USING verity;
+INSERT INTO broken VALUES (1, 1);
+CREATE INDEX broken_inserts ON broken (id);
+BEGIN;
+UPDATE broken SET x = 2;
+CREATE INDEX broken_x ON broken (x);
+SET LOCAL enable_seqscan = off;
+SELECT scans('SELECT * FROM broken WHERE x = 2');
+SELECT * FROM broken WHERE x = 2;
+COMMIT;
+SELECT relname, indcheckxmin FROM pg_index JOIN pg_class c ON c.oid = indexrelid
+	WHERE indrelid = 'broken'::regclass ORDER BY 1;
+
+-- RULES A 10, B 17: a hot row is read as fast as any, and a scan leaves out
+-- pages without a current record
+CREATE FUNCTION pages_read(query text) RETURNS int LANGUAGE plpgsql AS $$
+DECLARE
+	plan json;
+BEGIN
+	EXECUTE 'EXPLAIN (ANALYZE, BUFFERS, FORMAT json) ' || query INTO plan;
+	RETURN (plan #>> '{0,Plan,Shared Hit Blocks}')::int + (plan #>> '{0,Plan,Shared Read Blocks}')::int;
+END $$;
+CREATE TABLE hot (id int PRIMARY KEY, n int, k int) USING verity WITH (autovacuum_enabled = off);
+CREATE INDEX ON hot (k);
+INSERT INTO hot VALUES (1, 0, 0), (2, 0, 0);
+DO $$
+BEGIN
+	FOR i IN 1 .. 3000 LOOP
+		UPDATE hot SET n = i WHERE id = 1;
+	END LOOP;
+	FOR i IN 1 .. 1000 LOOP
+		UPDATE hot SET k = i WHERE id = 2;
+	END LOOP;
+END $$;
+SELECT pg_relation_size('hot') / 8192 > 60 AS has_history;
+VACUUM hot;
+SET enable_seqscan = off; SET enable_bitmapscan = off;
+SELECT id, n, k FROM hot WHERE id IN (1, 2) ORDER BY id;
+SELECT pages_read('SELECT * FROM hot WHERE id = 1') < 8 AS few;
+SELECT pages_read('SELECT * FROM hot WHERE id = 2') < 12 AS few;
+SELECT pages_read('SELECT * FROM hot WHERE k = 1000') < 8 AS few;
+RESET enable_seqscan; RESET enable_bitmapscan;
+SELECT pages_read('SELECT count(*) FROM hot') < 10 AS few;
+SELECT count(*), sum(n), sum(k) FROM hot;
 
 \set VERBOSITY terse
 DROP SCHEMA scan CASCADE;
