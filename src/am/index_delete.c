@@ -25,8 +25,15 @@
 #include "storage/procarray.h"
 #include "utils/snapmgr.h"
 
-/* Bottom-up deletion looks at this many entries, each of up to three pages. */
-#define BOTTOM_UP_ENTRIES_MAX 48
+/*
+ * Bottom-up deletion looks at this many entries, each of up to three pages,
+ * and gives up once more than so many were in vain.  It goes on where the
+ * index has the room it asked for: the entries of a hot row then go a whole
+ * index page at a time, and a standby, which cannot mark entries as dead,
+ * reads fewer of them.
+ */
+#define BOTTOM_UP_ENTRIES_MAX 512
+#define BOTTOM_UP_IN_VAIN_MAX 16
 
 /* What deletion needs to know of a record, copied from its page. */
 typedef struct RecordLook
@@ -163,7 +170,6 @@ verity_index_delete_tuples(Relation rel, TM_IndexDeleteOp *delstate)
 	TransactionId horizon = InvalidTransactionId;
 	Buffer		buffer = InvalidBuffer;
 	int			examined = 0;
-	int			freed = 0;
 	int			deletable = 0;
 
 	qsort(delstate->deltids, delstate->ndeltids, sizeof(TM_IndexDelete), compare_tids);
@@ -176,7 +182,8 @@ verity_index_delete_tuples(Relation rel, TM_IndexDeleteOp *delstate)
 
 		if (delstate->bottomup)
 		{
-			if (freed >= delstate->bottomupfreespace || examined >= BOTTOM_UP_ENTRIES_MAX)
+			if (examined >= BOTTOM_UP_ENTRIES_MAX ||
+				examined - deletable > deletable + BOTTOM_UP_IN_VAIN_MAX)
 				break;
 			if (!status->promising)
 				continue;
@@ -188,7 +195,6 @@ verity_index_delete_tuples(Relation rel, TM_IndexDeleteOp *delstate)
 			if (state == ROOT_NEEDED)
 				continue;
 			status->knowndeletable = true;
-			freed += status->freespace;
 		}
 		deletable++;
 		advance_horizon(rel, state, ended_by, &horizon);
