@@ -237,7 +237,7 @@ typedef struct VerifyChain
 	bool		have_journal_id;
 	bool		have_hash;		/* hash can be compared with the next one */
 	bool		last_reported;	/* the entry before has a finding already */
-	bool		skipped;		/* entries of unknown positions were damaged */
+	const char *damage;			/* met behind the last entry, not yet reported */
 	uint64		gaps;			/* times that entries could not be read */
 	VerityPosition broken;		/* the link to this position from the one
 								 * before is broken and not yet reported */

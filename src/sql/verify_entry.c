@@ -140,11 +140,16 @@ check_position(VerifyContext *ctx, VerifyChain *chain, VerityPosition position)
 	char		found[40];
 
 	VerityPosition p;
-	bool		known = chain->skipped;
+	bool		known = false;
+	const char *damage = chain->damage;
 
-	chain->skipped = false;
+	chain->damage = NULL;
 	if (position == chain->last + 1)
+	{
+		if (damage)
+			verify_journal_finding(ctx, "page", position, NULL, damage, "before this position");
 		return;
+	}
 	chain->gaps++;
 	chain->have_hash = false;
 	chain->broken = 0;
@@ -158,8 +163,8 @@ check_position(VerifyContext *ctx, VerifyChain *chain, VerityPosition position)
 		verify_journal_finding(ctx, "gap", position, expected, found,
 							   "an entry stands behind a later one");
 	else if (!known)
-		verify_journal_finding(ctx, "gap", chain->last + 1, expected, found,
-							   "entries are missing, or are not where their position says");
+		verify_journal_finding(ctx, "gap", chain->last + 1, expected, found, "%s",
+							   damage ? damage : "entries are missing, or are not where their position says");
 	for (p = chain->last + 1; p < position && p <= chain->last + GAP_MARKS; p++)
 		verify_mark_doubtful(ctx, p);
 }
@@ -200,6 +205,15 @@ flush_unsigned(VerifyContext *ctx, VerifyChain *chain)
 
 	if (chain->unsigned_first == 0)
 		return;
+	if (chain->unsigned_first == chain->unsigned_last && chain->broken == chain->unsigned_last + 1)
+	{
+		/* one entry that fits neither its HMAC nor the next entry was altered */
+		entry_finding(ctx, chain, chain->unsigned_last, NULL, NULL,
+					  "the entry does not hash to what the next one holds");
+		chain->broken = 0;
+		chain->unsigned_first = chain->unsigned_last = 0;
+		return;
+	}
 	snprintf(found, sizeof(found), "positions " UINT64_FORMAT " to " UINT64_FORMAT,
 			 chain->unsigned_first, chain->unsigned_last);
 	verify_journal_finding(ctx, "hmac", chain->unsigned_first, NULL, found,
@@ -310,6 +324,8 @@ verify_entry_end(VerifyContext *ctx, VerifyChain *chain)
 					  "the entry does not hash to what the next one holds");
 		chain->broken = 0;
 	}
+	if (chain->damage)
+		verify_journal_finding(ctx, "page", chain->last, NULL, chain->damage, "behind this position");
 	settle(ctx, chain, !chain->last_reported);
 	flush_unsigned(ctx, chain);
 }

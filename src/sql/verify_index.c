@@ -137,7 +137,10 @@ fingerprint(Relation index, IndexTuple tuple)
 	return hash;
 }
 
-/* Every entry of the index, dead ones too. */
+/*
+ * Every entry that a scan finds.  One that is marked dead is not there: only
+ * those of superseded roots ever are.
+ */
 static void
 collect_entries(IndexCheck *check)
 {
@@ -147,7 +150,7 @@ collect_entries(IndexCheck *check)
 	ItemPointer tid;
 
 	scan->xs_want_itup = check->values;
-	scan->ignore_killed_tuples = false;
+	scan->ignore_killed_tuples = true;
 	index_rescan(scan, NULL, 0, NULL, 0);
 	while ((tid = index_getnext_tid(scan, ForwardScanDirection)) != NULL)
 	{
@@ -333,7 +336,7 @@ report_strays(IndexCheck *check)
 	if (check->stray_count == 0)
 		return;
 	scan = index_beginscan(check->table->rel, check->index, SnapshotAny, 0, 0);
-	scan->ignore_killed_tuples = false;
+	scan->ignore_killed_tuples = true;
 	index_rescan(scan, NULL, 0, NULL, 0);
 	while ((tid = index_getnext_tid(scan, ForwardScanDirection)) != NULL)
 	{
@@ -379,8 +382,7 @@ check_index(IndexCheck *check)
 	}
 	check->complete = RelationGetIndexPredicate(index) == NIL;
 	check->values = btree && check->table->ctx->with_keys &&
-		hash_get_num_entries(check->table->damaged) == 0 &&
-		!index->rd_index->indcheckxmin;
+		check->table->findings == 0 && !index->rd_index->indcheckxmin;
 	check->entries = verify_sort_begin(sizeof(IndexTid), maintenance_work_mem / 4);
 	if (check->values)
 	{

@@ -13,6 +13,7 @@
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
 #include "sql/verify.h"
+#include "storage/procarray.h"
 #include "utils/memutils.h"
 
 #define ENTRIES_PER_RESET 256
@@ -222,18 +223,39 @@ take_damage(VerifyContext *ctx, const char *damage, VerityPosition at)
 {
 	VerifyChain *chain = &ctx->journal->chain;
 
-	verify_journal_finding(ctx, at ? "entry" : "page", at, NULL, damage,
-						   "around position " UINT64_FORMAT, at ? at : chain->last + 1);
-	if (at != 0)
-		verify_mark_doubtful(ctx, at);
-	else
-		chain->skipped = true;
 	chain->gaps++;
+	if (at == 0)
+	{
+		chain->damage = damage;
+		return;
+	}
+	verify_journal_finding(ctx, "entry", at, NULL, damage, "the entry cannot be read");
+	verify_mark_doubtful(ctx, at);
 }
 
-/* Read entries from the position after the last one up to this one. */
+/*
+ * Is this entry past what can be checked strictly?  Behind the server's own
+ * horizon, which stops at a missing entry, what has ended is decided as well.
+ */
+static bool
+past_horizon(VerifyContext *ctx, const VerityEntry *entry)
+{
+	VerityPosition position = entry->stored.core.position;
+
+	if (position <= ctx->horizon)
+		return false;
+	if (TransactionIdIsValid(entry->xid) && TransactionIdIsInProgress(entry->xid))
+		return true;
+	ctx->horizon = position;
+	return false;
+}
+
+/*
+ * Read entries from the position after the last one: those that are decided,
+ * or (tail) all there are.
+ */
 static void
-read_entries(VerifyContext *ctx, VerityPosition to, bool tail)
+read_entries(VerifyContext *ctx, bool tail)
 {
 	VerifyChain *chain = &ctx->journal->chain;
 	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "verity journal entry",
@@ -251,7 +273,7 @@ read_entries(VerifyContext *ctx, VerityPosition to, bool tail)
 		CHECK_FOR_INTERRUPTS();
 		if (entry == NULL && damage == NULL)
 			break;
-		if (entry != NULL && entry->stored.core.position > to)
+		if (entry != NULL && !tail && past_horizon(ctx, entry))
 			break;
 		if (entry != NULL)
 			take_entry(ctx, entry, tail);
@@ -302,36 +324,50 @@ verify_schemas_apply(VerifyContext *ctx)
 	ctx->schemas = NIL;
 }
 
+typedef struct MarkCheck
+{
+	VerifyContext *ctx;
+	uint64		position;
+	hash256		hash;
+} MarkCheck;
+
+/* The entry at the mark is the one that the keystore saw. */
+static void
+check_marked_entry(void *arg)
+{
+	MarkCheck  *mark = arg;
+	VerityEntry *entry = verity_journal_read(mark->position);
+
+	if (entry == NULL || !hash_equal(&entry->hash, &mark->hash))
+		verify_journal_finding(mark->ctx, "hmac", mark->position, NULL, NULL,
+							   "the keystore saw another entry at this position");
+}
+
 /* With keys: the keystore's high-water mark against the journal's end. */
 static void
 check_mark(VerifyContext *ctx)
 {
 	VerifyChain *chain = &ctx->journal->chain;
-	VerityEntry *entry;
-	uint64		position;
+	MarkCheck	mark = {ctx};
 	uint64		generation;
-	hash256		hash;
 	char		expected[48];
-	char		found[48];
+	char		found[160];
 
 	if (!ctx->with_keys || !chain->have_journal_id ||
-		!verity_journal_mark_get(chain->journal_id, &position, &generation, &hash) || position == 0)
+		!verity_journal_mark_get(chain->journal_id, &mark.position, &generation, &mark.hash) ||
+		mark.position == 0)
 		return;
-	snprintf(expected, sizeof(expected), "position " UINT64_FORMAT, position);
-	snprintf(found, sizeof(found), "position " UINT64_FORMAT, chain->last);
-	if (position > chain->last)
+	if (mark.position > Max(chain->last, verity_journal_last()))
 	{
+		snprintf(expected, sizeof(expected), "position " UINT64_FORMAT, mark.position);
+		snprintf(found, sizeof(found), "position " UINT64_FORMAT, chain->last);
 		ctx->journal_cut = true;
 		verify_journal_finding(ctx, "end", 0, expected, found,
 							   "the keystore saw a later end of the journal");
-		return;
 	}
-	if (verify_is_doubtful(ctx, position))
-		return;
-	entry = verity_journal_read(position);
-	if (entry == NULL || !hash_equal(&entry->hash, &hash))
-		verify_journal_finding(ctx, "hmac", position, NULL, NULL,
-							   "the keystore saw another entry at this position");
+	else if (mark.position <= chain->last && !verify_is_doubtful(ctx, mark.position) &&
+			 chain->unsigned_first == 0)
+		(void) verify_guard(check_marked_entry, &mark, found, sizeof(found));
 }
 
 /* Read and check the journal up to the horizon. */
@@ -357,7 +393,7 @@ verify_journal_pass(VerifyContext *ctx)
 	ctx->items = verify_sort_begin(sizeof(VerifyItem), maintenance_work_mem / 4);
 
 	verify_progress_set("journal", "verity.journal", ctx->horizon);
-	read_entries(ctx, ctx->horizon, false);
+	read_entries(ctx, false);
 	verify_sort_perform(ctx->items);
 	check_mark(ctx);
 	verify_serials(ctx);
@@ -369,12 +405,10 @@ void
 verify_journal_tail(VerifyContext *ctx)
 {
 	MemoryContext old = MemoryContextSwitchTo(ctx->memory);
-	VerityPosition end = verity_journal_last();
 
-	if (end > ctx->journal->chain.last)
+	if (verity_journal_last() > ctx->journal->chain.last)
 	{
-		verity_journal_wait_decided(end);
-		read_entries(ctx, end, true);
+		read_entries(ctx, true);
 		verify_schemas_apply(ctx);
 	}
 	MemoryContextSwitchTo(old);

@@ -111,6 +111,40 @@ add_suspect(VerifyTable *table, const VerifyRecord *record, const char *check, c
 		verify_mark_damaged(table, suspect->serial);
 }
 
+/* Is there an entry of this serial at this position? */
+typedef struct EntryLookup
+{
+	VerityPosition position;
+	uint64		serial;
+	bool		found;
+} EntryLookup;
+
+static void
+look_up_entry(void *arg)
+{
+	EntryLookup *lookup = arg;
+	VerityEntry *entry = verity_journal_read(lookup->position);
+
+	lookup->found = entry != NULL && entry->stored.core.serial == lookup->serial;
+	if (entry != NULL)
+		verity_entry_free(entry);
+}
+
+/* The journal's map leads this serial to a position where its entry is not. */
+static bool
+entry_is_gone(VerifyContext *ctx, uint64 serial, VerityPosition mapped)
+{
+	EntryLookup lookup = {mapped, serial, false};
+	char		message[160];
+
+	if (mapped == 0)
+		return false;
+	if (verify_is_doubtful(ctx, mapped) ||
+		!verify_guard(look_up_entry, &lookup, message, sizeof(message)))
+		return true;
+	return !lookup.found;
+}
+
 /*
  * A record without an entry.  Where it is not shown as committed, its
  * transaction aborted or has not ended.  Else it came too late for the tail,
@@ -121,7 +155,6 @@ uncovered(VerifyTable *table, MatchGroup *group, const VerifyRecord *record)
 {
 	VerifyContext *ctx = table->ctx;
 	VerityPosition mapped;
-	VerityEntry *entry = NULL;
 
 	if (record->xmin_status != VX_COMMITTED && record->xmin_status != VX_FROZEN)
 		return;
@@ -132,21 +165,21 @@ uncovered(VerifyTable *table, MatchGroup *group, const VerifyRecord *record)
 		return;
 	}
 	mapped = verify_mapped_position(ctx, group->serial);
-	if (mapped != 0)
-		entry = verity_journal_read(mapped);
-	if (mapped != 0 && (verify_is_doubtful(ctx, mapped) || entry == NULL ||
-						entry->stored.core.serial != group->serial))
+	if (!entry_is_gone(ctx, group->serial, mapped))
 	{
-		if (!ctx->journal_cut && !verify_is_doubtful(ctx, mapped))
+		add_suspect(table, record, "envelope",
+					"the envelope shows a record as committed that no entry of the journal covers");
+		return;
+	}
+	if (!verify_is_doubtful(ctx, mapped))
+	{
+		if (!ctx->journal_cut)
 			verify_journal_finding(ctx, "end", mapped, NULL, NULL,
 								   "the entry of serial " UINT64_FORMAT " is gone, whose records table %s has",
 								   group->serial, table->object);
 		ctx->journal_cut = true;
-		verify_mark_damaged(table, group->serial);
 	}
-	else
-		add_suspect(table, record, "envelope",
-					"the envelope shows a record as committed that no entry of the journal covers");
+	verify_mark_damaged(table, group->serial);
 }
 
 /* Fold a record into its serial's tree; what the journal makes of it. */

@@ -35,6 +35,8 @@ static void
 check_group(VerifyContext *ctx, const SerialGroup *group)
 {
 	VerityPosition mapped = 0;
+	bool		is_void;
+	bool		map_void;
 	char		expected[40];
 	char		found[40];
 
@@ -48,11 +50,12 @@ check_group(VerifyContext *ctx, const SerialGroup *group)
 							   "serial " UINT64_FORMAT " has entries of two transactions", group->serial);
 		return;
 	}
-	(void) verity_serial_outcome(group->serial, &mapped);
-	if (mapped == group->last || verify_is_doubtful(ctx, group->last))
+	is_void = verify_is_void(ctx, group->last, group->serial);
+	map_void = verity_serial_outcome(group->serial, &mapped) == OUTCOME_VOID;
+	if ((mapped == group->last && is_void == map_void) || verify_is_doubtful(ctx, group->last))
 		return;
-	snprintf(expected, sizeof(expected), "position " UINT64_FORMAT, group->last);
-	snprintf(found, sizeof(found), "position " UINT64_FORMAT, mapped);
+	snprintf(expected, sizeof(expected), "position " UINT64_FORMAT "%s", group->last, is_void ? ", void" : "");
+	snprintf(found, sizeof(found), "position " UINT64_FORMAT "%s", mapped, map_void ? ", void" : "");
 	verify_object_finding(ctx, "verity.journal_serials", "serial", group->last, expected, found,
 						  "the map of serials leads elsewhere for serial " UINT64_FORMAT, group->serial);
 }
