@@ -465,7 +465,7 @@ sub journal_cases
 			files => sub {
 				patch_file($_[1]{$journal}, journal_item($_[1]{$journal}, $_[2]{reason})->{pointer}, 4, sub { "\0\0\0\0" });
 			},
-			finds => ['verity.journal: page'],
+			finds => ['verity.journal: gap'],
 		},
 		{
 			name => 'a journal entry dropped, and the page made whole again',
