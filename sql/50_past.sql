@@ -24,24 +24,10 @@ COMMENT ON FUNCTION verity_as_of(anyelement, timestamptz) IS
 'rows of one table as of a time: SELECT * FROM verity_as_of(NULL::patients, now() - interval ''1 day'')';
 REVOKE EXECUTE ON FUNCTION verity_as_of(anyelement, timestamptz) FROM PUBLIC;
 
-CREATE FUNCTION verity.history_rows(relation regclass)
-    RETURNS TABLE ("position" bigint, "time" timestamptz, operation text, author text, reason text,
-                   record text, "row" json)
-    AS 'MODULE_PATHNAME', 'verity_history_rows' LANGUAGE C VOLATILE STRICT;
-COMMENT ON FUNCTION verity.history_rows(regclass) IS
-'every committed version of every row, in no order; see verity_history';
-REVOKE EXECUTE ON FUNCTION verity.history_rows(regclass) FROM PUBLIC;
-
 CREATE FUNCTION verity_history(relation regclass, filter jsonb DEFAULT '{}')
     RETURNS TABLE ("position" bigint, "time" timestamptz, operation text, author text, reason text,
                    record text, "row" jsonb)
-    LANGUAGE sql VOLATILE STRICT SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    SELECT h."position", h."time", h.operation, h.author, h.reason, h.record, h."row"::jsonb
-    FROM verity.history_rows(relation) AS h
-    WHERE h."row"::jsonb @> filter
-    ORDER BY h."position", h.record COLLATE "C";
-END;
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT COST 10000;
 COMMENT ON FUNCTION verity_history(regclass, jsonb) IS
 'every committed version of a table''s rows in journal order: position, time, operation (insert, update, delete), author (the current user then), reason, record id, the row as jsonb; filter keeps the rows that contain it: verity_history(''patients'', ''{"id": 7}''). Needs SELECT on the whole table; refused under row security';
 REVOKE EXECUTE ON FUNCTION verity_history(regclass, jsonb) FROM PUBLIC;

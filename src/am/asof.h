@@ -26,32 +26,30 @@ extern bool verity_asof_visible(HeapTupleHeader record, VerityPosition position)
 /* Position of the committed transaction that wrote it, 0 when none. */
 extern VerityPosition verity_asof_begin_position(HeapTupleHeader record);
 
-/* --- src/sql/asof.c --- */
+/* --- src/sql/asof_setting.c --- */
 
 /*
- * The position that a query planned or started now reads: 0 for the present,
- * also inside SECURITY DEFINER functions and internal queries.
+ * The position that a query started now reads: 0 for the present, also inside
+ * SECURITY DEFINER functions and internal queries.
  */
 extern VerityPosition verity_asof_active(void);
 
 /*
- * Planner: leave only the indexes that are right for the active position
- * (primary key and replica identity, complete since before it).
+ * The position that verity.as_of says, whoever asks.  What is planned while it
+ * is set must be right for it and for the present: a function's cached plan
+ * may run in both.
  */
-struct RelOptInfo;
-extern void verity_asof_relation_info(Relation rel, struct RelOptInfo *info);
+extern VerityPosition verity_asof_setting(void);
 
-/* Run a function's own query as of a position: begin, run, end. */
-typedef struct VerityAsofScope
-{
-	int			nest_level;		/* of the settings */
-	Oid			save_user;
-	int			save_context;
-	bool		save_forced;
-} VerityAsofScope;
+/* Would parallel workers that start now read the same position? */
+extern bool verity_asof_workers_agree(VerityPosition position);
 
-extern void verity_asof_scope_begin(VerityAsofScope *scope, VerityPosition position);
-extern void verity_asof_scope_end(VerityAsofScope *scope);
+/*
+ * Set verity.as_of for a function's own query, and put it back.  An error in
+ * between puts it back with its (sub)transaction.
+ */
+extern int	verity_asof_scope_begin(VerityPosition position);
+extern void verity_asof_scope_end(int nest_level);
 
 /* Errors unless the position is in the journal; waits until it is decided. */
 extern void verity_asof_check_position(VerityPosition position);

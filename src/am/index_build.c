@@ -285,8 +285,7 @@ static void
 note_complete(BuildScan *build)
 {
 	if (build->index_info->ii_Unique && build->scan->vrel->journalled && !IsParallelWorker())
-		verity_meta_note_index(build->rel, build->index_rel->rd_node.relNode,
-							   verity_journal_last() + 1);
+		verity_index_built(build->rel, build->index_rel);
 }
 
 /* Begin the scan of a build that was not given one. */

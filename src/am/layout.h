@@ -117,9 +117,13 @@ typedef struct VerityMetaSchema
 typedef struct VerityMetaIndex
 {
 	Oid			relfilenode;	/* an index's storage */
-	uint32		unused;
+	uint32		flags;			/* VERITY_INDEX_… */
 	uint64		valid_from;		/* as-of positions from here on may use it */
 } VerityMetaIndex;
+
+#define VERITY_INDEX_KEY 0x0001 /* its columns are identity columns */
+#define VERITY_INDEX_BY_SERIAL 0x0002	/* valid_from is the serial of the
+										 * transaction whose position counts */
 
 typedef struct VerityMetaPage
 {

@@ -332,30 +332,26 @@ note_block(Relation rel, Oid relfilenode, VerityMetaIndex *out)
 	return InvalidBlockNumber;
 }
 
-uint64
-verity_meta_index_valid_from(Relation rel, Oid relfilenode)
+bool
+verity_meta_index_get(Relation rel, Oid relfilenode, VerityMetaIndex *out)
 {
-	VerityMetaIndex note;
-
-	return BlockNumberIsValid(note_block(rel, relfilenode, &note)) ? note.valid_from : 0;
+	return BlockNumberIsValid(note_block(rel, relfilenode, out));
 }
 
 void
-verity_meta_note_index(Relation rel, Oid relfilenode, uint64 valid_from)
+verity_meta_index_set(Relation rel, const VerityMetaIndex *note)
 {
 	VerityMetaIndex known;
-	BlockNumber block = note_block(rel, relfilenode, &known);
+	BlockNumber block = note_block(rel, note->relfilenode, &known);
 	bool		is_known = BlockNumberIsValid(block);
 	Buffer		first = lock_meta(rel, is_known ? block : 0, BUFFER_LOCK_EXCLUSIVE);
 	Buffer		buffer = is_known ? first : lock_room(rel, first, false);
 	VerityMetaPage *meta = VerityPageGetMeta(BufferGetPage(buffer));
-	VerityMetaIndex *note;
+	VerityMetaIndex *place;
 
 	START_CRIT_SECTION();
-	note = is_known ? find_note(meta, relfilenode) : &meta->indexes[meta->index_count++];
-	note->relfilenode = relfilenode;
-	note->unused = 0;
-	note->valid_from = valid_from;
+	place = is_known ? find_note(meta, note->relfilenode) : &meta->indexes[meta->index_count++];
+	*place = *note;
 	log_meta(rel, buffer);
 	END_CRIT_SECTION();
 	if (buffer != first)

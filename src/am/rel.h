@@ -88,8 +88,19 @@ extern void verity_meta_forget_map(Relation rel);
 extern bool verity_meta_schema_digest(Relation rel, uint32 version, hash256 *digest);
 extern bool verity_rel_schema_digest(VerityRel *vrel, uint32 version, hash256 *digest);
 
-/* As-of: an index's storage is complete for positions >= valid_from. */
-extern void verity_meta_note_index(Relation rel, Oid relfilenode, uint64 valid_from);
-extern uint64 verity_meta_index_valid_from(Relation rel, Oid relfilenode);	/* 0: not known */
+/* What is noted of an index's storage; false: nothing. */
+extern bool verity_meta_index_get(Relation rel, Oid relfilenode, VerityMetaIndex *out);
+extern void verity_meta_index_set(Relation rel, const VerityMetaIndex *note);
+
+/* --- index_key.c: which indexes readers of the past may use --- */
+
+/* An index of the table was built, or validated: it is complete from here on. */
+extern void verity_index_built(Relation rel, Relation index);
+
+/* A command that may have changed which columns identify a row has ended. */
+extern void verity_index_keys_changed(Oid relid);
+
+/* The position from which on the index serves readers of the past, 0: none. */
+extern uint64 verity_index_key_since(Relation rel, Relation index);
 
 #endif							/* VERITY_REL_H */

@@ -216,6 +216,19 @@ is_own_change(Oid relid)
 	return locked;
 }
 
+/* Look at the keys of whichever tables this transaction has locked. */
+static void
+mark_keys_of_all(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, verity_all_tables())
+	{
+		if (is_own_change(lfirst_oid(lc)))
+			verity_index_keys_changed(lfirst_oid(lc));
+	}
+}
+
 /* Mark the tables that the command touched, directly or through others. */
 static void
 mark_collected(Node *statement)
@@ -227,11 +240,16 @@ mark_collected(Node *statement)
 		if (!is_own_change(collected[i]))
 			continue;
 		if (verity_is_table_oid(collected[i]))
+		{
 			verity_xact_schema_dirty(collected[i]);
+			verity_index_keys_changed(collected[i]);
+		}
 		else if (OidIsValid(get_rel_type_id(collected[i])))
 			note_altered(TypeRelationId, get_rel_type_id(collected[i]));
 	}
 	notice_uncovered(statement);
+	if (collected_all)
+		mark_keys_of_all();
 	if (collected_all || (changes_elsewhere(statement) && altered_count == 0))
 		verity_xact_schema_dirty(InvalidOid);
 	else if (altered_count > 0)

@@ -9,8 +9,10 @@
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "executor/tstoreReceiver.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/plancache.h"
@@ -23,6 +25,18 @@ PG_FUNCTION_INFO_V1(verity_query_at_position);
 PG_FUNCTION_INFO_V1(verity_query_at_time);
 PG_FUNCTION_INFO_V1(verity_as_of_position);
 PG_FUNCTION_INFO_V1(verity_as_of_time);
+
+/* Is there FOR UPDATE or FOR SHARE anywhere in the query? */
+static bool
+locks_rows(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+		return ((Query *) node)->rowMarks != NIL ||
+			query_tree_walker((Query *) node, locks_rows, context, 0);
+	return expression_tree_walker(node, locks_rows, context);
+}
 
 /* Errors unless the plan is one SELECT that only reads. */
 static void
@@ -39,61 +53,40 @@ check_one_select(SPIPlanPtr plan)
 			query = linitial_node(Query, queries);
 	}
 	if (query == NULL || query->commandType != CMD_SELECT || query->utilityStmt != NULL ||
-		query->hasModifyingCTE || query->rowMarks != NIL)
+		query->hasModifyingCTE || locks_rows((Node *) query, NULL))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("verity_query_at takes exactly one SELECT that only reads"),
 				 errhint("Leave out INTO, FOR UPDATE, data-modifying WITH and further statements.")));
 }
 
-/* Errors unless the query's columns have the types that the caller declared. */
+/* Run the plan; its rows go into the function's result as they come. */
 static void
-check_columns(TupleDesc got, TupleDesc declared)
+run_into_result(SPIPlanPtr plan, ReturnSetInfo *rsinfo)
 {
-	if (got->natts != declared->natts)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("query returns %d columns, the column list declares %d",
-						got->natts, declared->natts)));
-	for (int i = 0; i < got->natts; i++)
-	{
-		Oid			got_type = TupleDescAttr(got, i)->atttypid;
-		Oid			declared_type = TupleDescAttr(declared, i)->atttypid;
+	SPIExecuteOptions options = {0};
 
-		if (got_type != declared_type)
-			ereport(ERROR,
-					(errcode(ERRCODE_DATATYPE_MISMATCH),
-					 errmsg("column %d of the query has type %s, the column list declares %s",
-							i + 1, format_type_be(got_type), format_type_be(declared_type)),
-					 errhint("Declare the query's types, or cast in the query.")));
-	}
-}
-
-/* Put SPI's result rows into the function's result. */
-static void
-return_rows(ReturnSetInfo *rsinfo)
-{
-	check_columns(SPI_tuptable->tupdesc, rsinfo->setDesc);
-	for (uint64 i = 0; i < SPI_processed; i++)
-		tuplestore_puttuple(rsinfo->setResult, SPI_tuptable->vals[i]);
+	options.read_only = true;
+	options.dest = CreateDestReceiver(DestTuplestore);
+	SetTuplestoreDestReceiverParams(options.dest, rsinfo->setResult,
+									rsinfo->econtext->ecxt_per_query_memory, false, rsinfo->setDesc,
+									gettext_noop("the query's columns are not those that the call declares"));
+	if (SPI_execute_plan_extended(plan, &options) != SPI_OK_SELECT)
+		elog(ERROR, "SPI_execute_plan_extended failed");
+	options.dest->rDestroy(options.dest);
 }
 
 static Datum
 run_at(FunctionCallInfo fcinfo, const char *sql, VerityPosition position)
 {
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	VerityAsofScope scope;
 	SPIPlanPtr	plan;
+	int			scope;
 
-	if (position == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("positions begin at 1")));
 	verity_asof_check_position(position);
-	InitMaterializedSRF(fcinfo, 0);
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	verity_asof_scope_begin(&scope, position);
+	scope = verity_asof_scope_begin(position);
 	plan = SPI_prepare(sql, 0, NULL);
 	if (plan == NULL)
 		ereport(ERROR,
@@ -101,10 +94,8 @@ run_at(FunctionCallInfo fcinfo, const char *sql, VerityPosition position)
 				 errmsg("verity_query_at takes exactly one SELECT that only reads"),
 				 errdetail("The text could not be prepared: %s.", SPI_result_code_string(SPI_result))));
 	check_one_select(plan);
-	if (SPI_execute_plan(plan, NULL, NULL, true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "SPI_execute_plan failed");
-	verity_asof_scope_end(&scope);
-	return_rows(rsinfo);
+	run_into_result(plan, (ReturnSetInfo *) fcinfo->resultinfo);
+	verity_asof_scope_end(scope);
 	SPI_finish();
 	return (Datum) 0;
 }
@@ -135,7 +126,7 @@ verity_query_at_time(PG_FUNCTION_ARGS)
 				  verity_asof_time_position(PG_GETARG_TIMESTAMPTZ(1)));
 }
 
-/* "SELECT * FROM ONLY-less table" for the row type of the first argument. */
+/* The query that reads the table whose row type the first argument has. */
 static char *
 select_of_argument(FunctionCallInfo fcinfo)
 {
@@ -152,15 +143,27 @@ select_of_argument(FunctionCallInfo fcinfo)
 											   get_rel_name(relid)));
 }
 
+/* As a strict function would; but the first argument is NULL as a rule. */
+static Datum
+no_rows(FunctionCallInfo fcinfo)
+{
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	return (Datum) 0;
+}
+
 Datum
 verity_as_of_position(PG_FUNCTION_ARGS)
 {
+	if (PG_ARGISNULL(1))
+		return no_rows(fcinfo);
 	return run_at(fcinfo, select_of_argument(fcinfo), position_arg(fcinfo, 1));
 }
 
 Datum
 verity_as_of_time(PG_FUNCTION_ARGS)
 {
+	if (PG_ARGISNULL(1))
+		return no_rows(fcinfo);
 	return run_at(fcinfo, select_of_argument(fcinfo),
 				  verity_asof_time_position(PG_GETARG_TIMESTAMPTZ(1)));
 }

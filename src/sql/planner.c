@@ -15,6 +15,7 @@
 #include "optimizer/pathnode.h"
 #include "optimizer/paths.h"
 #include "optimizer/plancat.h"
+#include "sql/asof_plan.h"
 #include "sql/settings.h"
 
 static get_relation_info_hook_type next_relation_info = NULL;
@@ -37,7 +38,7 @@ relation_info(PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo *rel)
 
 		memset(index->canreturn, 0, index->ncolumns * sizeof(bool));
 	}
-	if (verity_asof_active() != 0)
+	if (verity_asof_setting() != 0)
 	{
 		Relation	table = table_open(relid, NoLock);
 
@@ -69,6 +70,7 @@ relation_paths(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *rte
 {
 	if (next_pathlist)
 		next_pathlist(root, rel, rti, rte);
+	verity_asof_relation_paths(rel);
 	if (rte->rtekind != RTE_RELATION || rel->indexlist == NIL ||
 		!verity_is_table_oid(rte->relid))
 		return;
