@@ -15,8 +15,9 @@
  *
  * The meta page is not put back when a transaction aborts or the server
  * crashes.  A version therefore counts only when the transaction that noted it
- * committed, which the journal says; a savepoint's rollback marks the table
- * dirty again, and the next version states what holds.
+ * committed, which the journal says.  A version whose entry went with a
+ * savepoint's rollback would count when the transaction commits: a newer one
+ * is noted then, whatever it states.
  *
  * The text is made by reading the catalogs directly, not by SQL: it is needed
  * inside a running INSERT, in parallel mode and at pre-commit, and must see
@@ -41,11 +42,14 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-/* A table whose definition this transaction noted, and in which part of it. */
+/* A version that this transaction noted, and in which part of it. */
 typedef struct NotedSchema
 {
 	Oid			relid;
+	uint8		ledger[LEDGER_ID_SIZE];
+	uint32		version;
 	SubTransactionId subid;
+	bool		lost;			/* its entry went with a savepoint */
 } NotedSchema;
 
 static List *noted = NIL;		/* of NotedSchema, in TopTransactionContext */
@@ -239,15 +243,16 @@ schema_subxact_callback(SubXactEvent event, SubTransactionId mySubid,
 		note->subid = parentSubid;
 		if (event == SUBXACT_EVENT_ABORT_SUB)
 		{
+			note->lost = true;
 			verity_rel_invalidate(note->relid);
 			verity_xact_schema_dirty(note->relid);
 		}
 	}
 }
 
-/* Remember that this transaction noted the table's definition. */
+/* Remember that this transaction noted the table's current version. */
 static void
-remember_noted(Oid relid)
+remember_noted(VerityRel *vrel)
 {
 	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
 	NotedSchema *note = palloc(sizeof(NotedSchema));
@@ -258,10 +263,30 @@ remember_noted(Oid relid)
 		RegisterSubXactCallback(schema_subxact_callback, NULL);
 		callbacks_registered = true;
 	}
-	note->relid = relid;
+	note->relid = vrel->relid;
+	memcpy(note->ledger, vrel->ledger, LEDGER_ID_SIZE);
+	note->version = vrel->schema_version;
 	note->subid = GetCurrentSubTransactionId();
+	note->lost = false;
 	noted = lappend(noted, note);
 	MemoryContextSwitchTo(old);
+}
+
+/* The newest version of the ledger that a savepoint's rollback lost; 0: none. */
+static uint32
+newest_lost(VerityRel *vrel)
+{
+	uint32		version = 0;
+	ListCell   *lc;
+
+	foreach(lc, noted)
+	{
+		NotedSchema *note = lfirst(lc);
+
+		if (note->lost && memcmp(note->ledger, vrel->ledger, LEDGER_ID_SIZE) == 0)
+			version = Max(version, note->version);
+	}
+	return version;
 }
 
 void
@@ -301,6 +326,14 @@ journal_version(VerityRel *vrel, schema_action action, Oid subject, const char *
 	pfree(name);
 }
 
+/* Is this what the newest version states, and will be when this commits? */
+static bool
+is_current(VerityRel *vrel, const hash256 *digest)
+{
+	return vrel->schema_version > newest_lost(vrel) &&
+		hash_equal(digest, &vrel->schema_digest);
+}
+
 void
 verity_schema_refresh(Relation rel, VerityRel *vrel)
 {
@@ -311,7 +344,8 @@ verity_schema_refresh(Relation rel, VerityRel *vrel)
 	bool		first;
 
 	verity_schema_digest(definition, &digest);
-	if (vrel->schema_version != 0 && hash_equal(&digest, &vrel->schema_digest))
+	verity_schema_load(rel, vrel);
+	if (is_current(vrel, &digest))
 	{
 		verity_xact_schema_clean(relid);
 		return;
@@ -323,11 +357,11 @@ verity_schema_refresh(Relation rel, VerityRel *vrel)
 	verity_schema_digest(definition, &digest);
 	verity_schema_load(rel, vrel);
 	first = vrel->schema_version == 0;
-	if (first || !hash_equal(&digest, &vrel->schema_digest))
+	if (!is_current(vrel, &digest))
 	{
-		remember_noted(relid);
 		vrel->schema_version = verity_meta_add_schema(rel, &digest);
 		vrel->schema_digest = digest;
+		remember_noted(vrel);
 		if (vrel->journalled)
 			journal_version(vrel, first ? SCHEMA_CREATE : SCHEMA_ALTER, subject, definition);
 
@@ -335,6 +369,22 @@ verity_schema_refresh(Relation rel, VerityRel *vrel)
 		CacheInvalidateRelcache(rel);
 	}
 	verity_xact_schema_clean(relid);
+}
+
+static bool
+is_lost(VerityRel *vrel, uint32 version)
+{
+	ListCell   *lc;
+
+	foreach(lc, noted)
+	{
+		NotedSchema *note = lfirst(lc);
+
+		if (note->lost && note->version == version &&
+			memcmp(note->ledger, vrel->ledger, LEDGER_ID_SIZE) == 0)
+			return true;
+	}
+	return false;
 }
 
 /* Did the transaction that noted this version commit, or is it this one? */
@@ -346,7 +396,7 @@ version_counts(VerityRel *vrel, const VerityMetaSchema *schema)
 	if (!vrel->journalled)
 		return true;
 	if (schema->serial == verity_xact_serial_if_any())
-		return true;
+		return !is_lost(vrel, schema->version);
 	return verity_serial_outcome(schema->serial, &position) == OUTCOME_COMMITTED;
 }
 

@@ -240,6 +240,31 @@ ALTER TABLE moody ADD COLUMN stays int;
 INSERT INTO moody VALUES ('positive', 'bad', NULL, 4);
 COMMIT;
 TABLE stale;
+
+-- a definition whose entry goes with a savepoint, and which stays or goes itself
+BEGIN;
+ALTER TABLE moody ADD COLUMN kept int;
+SAVEPOINT s;
+INSERT INTO moody (m, f, kept) VALUES ('bad', 'bad', 1);
+ROLLBACK TO s;
+INSERT INTO moody (m, f, kept) VALUES ('bad', 'bad', 2);
+COMMIT;
+BEGIN;
+INSERT INTO host VALUES (1);
+SAVEPOINT s;
+ALTER TABLE moody ADD COLUMN gone int;
+INSERT INTO moody (m, f, gone) VALUES ('bad', 'bad', 1);
+ROLLBACK TO s;
+COMMIT;
+BEGIN;
+CREATE TABLE late (a int) USING verity;
+SAVEPOINT s;
+INSERT INTO late VALUES (1);
+ROLLBACK TO s;
+INSERT INTO late VALUES (2);
+COMMIT;
+TABLE stale;
+TABLE late;
 TABLE moody;
 SELECT action, name, version, length(digest) FROM verity.definitions() WHERE name = 'ddl.moody' ORDER BY position;
 
