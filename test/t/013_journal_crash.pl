@@ -123,6 +123,19 @@ is($node->safe_psql('again', q(SELECT min(position), count(*) FILTER (WHERE kind
 	'a second CREATE EXTENSION begins a journal of its own');
 is(scalar(verify_findings($node, database => 'again')), 0, 'which verifies');
 
+# --- more databases than there are slots for; one that is dropped gives its slot back ---
+$node->append_conf('postgresql.conf', 'verity.max_databases = 2');
+$node->restart;
+$sql->('INSERT INTO a VALUES (15)');
+$node->safe_psql('again', 'INSERT INTO x VALUES (3)');
+$sql->('CREATE DATABASE third');
+($rc, $out, $err) = $node->psql('third', 'CREATE EXTENSION verity');
+like($err, qr/ERROR:  more than 2 databases have a journal.*HINT:  Raise verity.max_databases and restart the server/s,
+	'a third journal is refused where two have slots');
+$sql->('DROP DATABASE again');
+is(($node->psql('third', 'CREATE EXTENSION verity'))[0], 0, 'until one of the two is dropped');
+$sql->('DROP DATABASE third');
+
 # --- a standby reads pages, and its promotion is a generation ---
 my $standby = verity_standby($node, 'journal_standby');
 $sql->('INSERT INTO a VALUES (20)');
