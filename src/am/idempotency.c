@@ -27,7 +27,6 @@
 #include "utils/uuid.h"
 
 #include "am/idempotency.h"
-#include "am/journal_store.h"
 #include "sql/settings.h"
 
 bool
@@ -117,7 +116,7 @@ idempotency_claim(uint64 serial)
 	table_close(rel, NoLock);
 }
 
-uint64
+VerityPosition
 idempotency_find(Oid role, const uint8 id[16])
 {
 	Relation	rel = table_open(relation_oid("idempotency"), AccessShareLock);

@@ -400,7 +400,6 @@ journal_append(JournalSession *session, JournalAppend *append)
 	shared->last_time = core->time;
 	shared->last_hash = hash;
 	shared->keyed = journal_has_hmac(append->entry);
-	shared->page_decided = core->decided;
 	if (TransactionIdIsValid(append->xid))
 		journal_run_add(shared, append->xid, core->serial, core->position);
 	if (done < count)

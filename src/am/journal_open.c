@@ -142,7 +142,6 @@ recover_tail(JournalSession *session, uint32 ledger_count)
 	shared->last_position = last->stored.core.position;
 	shared->last_time = last->stored.core.time;
 	shared->last_hash = last->hash;
-	shared->page_decided = last->stored.core.decided;
 	reapply_cells(session, last, ledger_count);
 	return last;
 }

@@ -42,6 +42,7 @@ static JournalTable *table = NULL;
 /* This backend's slot, once it has been compared with the pages. */
 static JournalShared *mine = NULL;
 static Oid	mine_oid = InvalidOid;
+static Oid	mine_filenode = InvalidOid;
 static bool mine_valid = false;
 static bool callbacks_registered = false;
 
@@ -153,7 +154,6 @@ journal_shared_reset(JournalShared *shared, Oid filenode)
 	shared->run_count = 0;
 	shared->last_position = 0;
 	shared->last_time = PG_INT64_MIN;
-	shared->page_decided = 0;
 	shared->last_lsn = InvalidXLogRecPtr;
 	shared->marked = 0;
 	shared->mark_stays = false;
@@ -221,16 +221,22 @@ journal_shared(void)
 	if (!RecoveryInProgress() && RelationGetNumberOfBlocks(journal) > 0)
 		compare_with_pages(mine, journal);
 	mine_oid = RelationGetRelid(journal);
+	mine_filenode = journal->rd_node.relNode;
 	table_close(journal, AccessShareLock);
 	/* a standby's backends look again after promotion */
 	mine_valid = !RecoveryInProgress();
 	return mine;
 }
 
+/*
+ * Not when the slot is for another file than this backend knows: somebody who
+ * drops and creates the extension holds the relations' locks, and whoever
+ * opens them waits for that to end.
+ */
 bool
 journal_is_open(JournalShared *shared)
 {
-	return !RecoveryInProgress() && shared->open;
+	return !RecoveryInProgress() && shared->open && shared->filenode == mine_filenode;
 }
 
 JournalRun *

@@ -224,7 +224,6 @@ typedef struct JournalShared
 	uint64		last_position;
 	int64		last_time;
 	hash256		last_hash;
-	uint64		page_decided;	/* the last entry's horizon */
 	XLogRecPtr	last_lsn;
 	BlockNumber tail;
 	bool		keyed;			/* the last entry has an HMAC */
@@ -371,18 +370,6 @@ extern void journal_metadata(entry_metadata *metadata);
 
 /* --- the access method: journal_am.c --- */
 extern const TableAmRoutine *verity_journal_am(void);
-
-/* --- idempotency.c --- */
-
-/*
- * Take the id of verity.idempotency_id for this transaction's serial: unique
- * violation where the role used it before.  False when none is set.
- */
-extern bool idempotency_wanted(void);
-extern void idempotency_claim(uint64 serial);
-
-/* Position of a role's committed transaction with this id, 0: none. */
-extern uint64 idempotency_find(Oid role, const uint8 id[16]);
 
 #define JOURNAL_CHECK(call) \
 	do { \

@@ -25,6 +25,7 @@
 #include "utils/guc_tables.h"
 #include "utils/memutils.h"
 
+#include "am/idempotency.h"
 #include "am/journal_store.h"
 #include "am/xact.h"
 #include "am/xact_ledger.h"

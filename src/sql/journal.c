@@ -9,7 +9,8 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
-#include "am/journal_store.h"
+#include "am/idempotency.h"
+#include "am/journal.h"
 
 static void
 require_journal(void)
