@@ -106,12 +106,12 @@ for my $round (1 .. 6)
 	$expected = $sql->('SELECT md5(string_agg(t::text, $$;$$ ORDER BY id)) FROM crashed t');
 	my ($out, $err) = ('', '');
 	my $vacuum = IPC::Run::start(
-		[ 'psql', '-X', '-d', $node->connstr('postgres'), '-c', 'SET vacuum_cost_delay = 2',
-			'-c', 'SET vacuum_cost_limit = 100', '-c', 'VACUUM FREEZE crashed' ],
+		[ 'psql', '-X', '-d', $node->connstr('postgres'), '-c', 'SET vacuum_cost_delay = 10',
+			'-c', 'SET vacuum_cost_limit = 20', '-c', 'VACUUM FREEZE crashed' ],
 		'>', \$out, '2>', \$err);
 	$node->poll_query_until('postgres', 'SELECT count(*) = 1 FROM pg_stat_progress_vacuum WHERE heap_blks_scanned > 10')
 	  or die 'vacuum did not begin';
-	select undef, undef, undef, 0.03 * ($round - 1);
+	select undef, undef, undef, 0.3 * ($round - 1);
 	$node->stop('immediate');
 	$vacuum->finish;
 	isnt($err, '', "round $round: vacuum was interrupted");
