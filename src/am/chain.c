@@ -65,30 +65,23 @@ verity_page_max_offset(Buffer buffer)
 	return PageGetMaxOffsetNumber(BufferGetPage(buffer));
 }
 
+void
+verity_item_damaged(Relation rel, Buffer buffer, OffsetNumber offset)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("item (%u,%u) of table \"%s\" is too short for a record",
+					BufferGetBlockNumber(buffer), offset, RelationGetRelationName(rel)),
+			 errhint("Run verity_verify() on the table.")));
+}
+
 bool
 verity_page_record(Relation rel, Buffer buffer, OffsetNumber offset, HeapTuple record)
 {
-	Page		page = BufferGetPage(buffer);
-	ItemId		item;
-
 	record->t_data = NULL;
 	if (offset < FirstOffsetNumber || offset > verity_page_max_offset(buffer))
 		return false;
-	item = PageGetItemId(page, offset);
-	if (!ItemIdIsNormal(item))
-		return false;
-
-	ItemPointerSet(&record->t_self, BufferGetBlockNumber(buffer), offset);
-	record->t_tableOid = RelationGetRelid(rel);
-	record->t_len = ItemIdGetLength(item);
-	record->t_data = (HeapTupleHeader) PageGetItem(page, item);
-	if (record->t_len < SEALED_OFFSET + RECORD_HEADER_SIZE)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("item (%u,%u) of table \"%s\" is too short for a record",
-						BufferGetBlockNumber(buffer), offset, RelationGetRelationName(rel)),
-				 errhint("Run verity_verify() on the table.")));
-	return true;
+	return verity_item_record(rel, buffer, offset, record);
 }
 
 bool

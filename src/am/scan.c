@@ -283,18 +283,18 @@ verity_scan_pin_page(VerityScan *scan, BlockNumber block)
 }
 
 /* Is a record of the locked current page part of what the scan collects? */
-static bool
-collects(VerityScan *scan, HeapTuple record)
+static inline bool
+collects(VerityScan *scan, HeapTuple record, bool all, bool conflicts)
 {
 	Relation	rel = scan->base.rs_rd;
 	Snapshot	snapshot = scan->base.rs_snapshot;
+	bool		tombstone = (VerityGetEnvelope(record->t_data)->flags & ENVELOPE_TOMBSTONE) != 0;
 	bool		visible;
 
-	if (!IsMVCCSnapshot(snapshot))
-		return (VerityGetEnvelope(record->t_data)->flags & ENVELOPE_TOMBSTONE) == 0;
+	if (tombstone || all)
+		return !tombstone;
 	visible = verity_record_visible_at(rel, record, snapshot, scan->cbuf, scan->asof);
-	if (scan->asof == 0 &&
-		(VerityGetEnvelope(record->t_data)->flags & ENVELOPE_TOMBSTONE) == 0)
+	if (conflicts)
 		HeapCheckForSerializableConflictOut(visible, rel, record, scan->cbuf, snapshot);
 	return visible;
 }
@@ -302,6 +302,10 @@ collects(VerityScan *scan, HeapTuple record)
 void
 verity_scan_load_page(VerityScan *scan, BlockNumber block)
 {
+	Relation	rel = scan->base.rs_rd;
+	Snapshot	snapshot = scan->base.rs_snapshot;
+	bool		all = !IsMVCCSnapshot(snapshot);
+	bool		conflicts = scan->asof == 0 && CheckForSerializableConflictOutNeeded(rel, snapshot);
 	OffsetNumber max;
 	HeapTupleData record;
 
@@ -310,8 +314,8 @@ verity_scan_load_page(VerityScan *scan, BlockNumber block)
 	max = verity_page_max_offset(scan->cbuf);
 	for (OffsetNumber offset = FirstOffsetNumber; offset <= max; offset++)
 	{
-		if (verity_page_record(scan->base.rs_rd, scan->cbuf, offset, &record) &&
-			collects(scan, &record))
+		if (verity_item_record(rel, scan->cbuf, offset, &record) &&
+			collects(scan, &record, all, conflicts))
 			scan->offsets[scan->noffsets++] = offset;
 	}
 	LockBuffer(scan->cbuf, BUFFER_LOCK_UNLOCK);
@@ -352,7 +356,7 @@ next_record(VerityScan *scan, ScanDirection direction)
 			verity_scan_load_page(scan, scan->cblock);
 			scan->cindex = forward ? 0 : scan->noffsets - 1;
 		}
-		if (verity_page_record(scan->base.rs_rd, scan->cbuf,
+		if (verity_item_record(scan->base.rs_rd, scan->cbuf,
 							   scan->offsets[scan->cindex], &scan->record) &&
 			current_is_visible(scan))
 			return true;

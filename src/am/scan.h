@@ -66,10 +66,34 @@ extern void verity_scan_set_limits(VerityScan *scan, BlockNumber start, BlockNum
 
 /* --- chain.c --- */
 
+/* Complain of an item that is too short for a record. */
+extern void verity_item_damaged(Relation rel, Buffer buffer, OffsetNumber offset) pg_attribute_noreturn();
+
 /*
- * The record behind a line pointer of a pinned page (locked, or known to hold
- * it).  false when there is none; errors when its length cannot be.
+ * The record behind a line pointer, which the data page has, of a pinned page
+ * (locked, or known to hold it).  false when there is none; errors when its
+ * length cannot be.
  */
+static inline bool
+verity_item_record(Relation rel, Buffer buffer, OffsetNumber offset, HeapTuple record)
+{
+	Page		page = BufferGetPage(buffer);
+	ItemId		item = PageGetItemId(page, offset);
+
+	record->t_data = NULL;
+	if (!ItemIdIsNormal(item))
+		return false;
+	if (unlikely(ItemIdGetLength(item) < SEALED_OFFSET + RECORD_HEADER_SIZE))
+		verity_item_damaged(rel, buffer, offset);
+
+	ItemPointerSet(&record->t_self, BufferGetBlockNumber(buffer), offset);
+	record->t_tableOid = RelationGetRelid(rel);
+	record->t_len = ItemIdGetLength(item);
+	record->t_data = (HeapTupleHeader) PageGetItem(page, item);
+	return true;
+}
+
+/* The same for any offset: false too when the page has no such line pointer. */
 extern bool verity_page_record(Relation rel, Buffer buffer, OffsetNumber offset,
 							   HeapTuple record);
 
