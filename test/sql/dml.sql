@@ -138,6 +138,16 @@ SELECT in_both('DELETE FROM $_big WHERE id = 7');
 SELECT differences('big');
 SELECT max(length(b)), sum(n) FROM v_big;
 
+-- RULES A 12: a TOAST pointer into another table is never sealed
+CREATE TABLE source (id int, a text, r h_big) USING heap;
+ALTER TABLE source ALTER a SET STORAGE EXTERNAL;
+INSERT INTO source SELECT 1, repeat('elsewhere ', 2000), ROW(1, repeat('inside a row ', 2000), NULL, 1)::h_big;
+CREATE TABLE v_copy (id int, a text, r h_big) USING verity;
+INSERT INTO v_copy SELECT * FROM source;
+UPDATE v_copy SET a = (SELECT a || 'x' FROM source);
+DROP TABLE source;
+SELECT length(a), length((r).a) FROM v_copy;
+
 -- partitions: rows move between verity partitions, and to a heap one
 CREATE TABLE v_part (k int, v text) PARTITION BY RANGE (k);
 CREATE TABLE v_part1 PARTITION OF v_part FOR VALUES FROM (0) TO (100) USING verity;
