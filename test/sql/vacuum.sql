@@ -114,6 +114,19 @@ UPDATE hinted SET v = 6 WHERE id <= 10;
 COMMIT;
 VACUUM hinted;
 SELECT records FROM records('hinted');
+-- of each root (flag 1 at byte 23) the hint at byte 32 names a record
+WITH items AS (
+	SELECT block, lp, lp_flags, lp_off, get_raw_page('hinted', block::int) AS page
+	FROM generate_series(1, pg_relation_size('hinted') / 8192 - 1) AS block,
+		heap_page_items(get_raw_page('hinted', block::int))
+), hints AS (
+	SELECT get_byte(page, lp_off + 34) + 256 * get_byte(page, lp_off + 35) AS block,
+		get_byte(page, lp_off + 36) + 256 * get_byte(page, lp_off + 37) AS lp
+	FROM items WHERE lp_flags = 1 AND get_byte(page, lp_off + 23) & 1 = 1
+)
+SELECT count(*) AS hints, count(*) FILTER (WHERE EXISTS
+	(SELECT FROM items i WHERE i.block = h.block AND i.lp = h.lp AND lp_flags = 1)) AS right_ones
+FROM hints h;
 INSERT INTO hinted SELECT g, 0 FROM generate_series(101, 300) g;
 SET enable_seqscan = off;
 SET enable_bitmapscan = off;
