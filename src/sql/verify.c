@@ -234,7 +234,7 @@ run(VerifyContext *ctx)
 	info.hcxt = ctx->memory;
 	ctx->subxids = hash_create("verity subtransactions", 64, &info,
 							   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	ctx->horizon = verity_journal_decided();
+	(void) verify_journal_end(ctx, &ctx->horizon);
 	verify_journal_pass(ctx);
 	verify_catalog_pass(ctx, verify_table);
 	verify_subxids(ctx);

@@ -24,6 +24,7 @@
  *						the envelopes
  *	  verify_roots.c	roots, hints and skip pointers
  *	  verify_index.c	index entries against roots and rows
+ *	  verify_index_pages.c	index entries, read from copies of pages
  *
  * Locks: AccessShareLock on the table at hand; pages are copied under share
  * locks and looked at afterwards.  Nothing is written, so that it works on a
@@ -37,6 +38,7 @@
 
 #include "am/journal.h"
 #include "am/table.h"
+#include "access/itup.h"
 #include "storage/buffile.h"
 #include "utils/hsearch.h"
 #include "utils/tuplesort.h"
@@ -196,6 +198,8 @@ typedef struct VerifyLedger
 	hash256		item_hash;
 	uint64		items;
 	uint64		records;		/* of committed items up to the horizon */
+	List	   *versions;		/* VerifySchema of each row-schema version */
+	bool		meta_bad;		/* the meta page's versions are not these */
 } VerifyLedger;
 
 /* A schema entry, until it is known whether it turned out void. */
@@ -302,6 +306,7 @@ typedef struct VerifyContext
 	const VerifyItem *item;		/* read ahead */
 	bool		item_used;		/* and given out */
 	bool		journal_cut;
+	bool		journal_mute;	/* its lookups are damaged */
 	HTAB	   *subxids;		/* VerifySubxid: xmins other than their entry's xid */
 	uint64		journal_errors;
 } VerifyContext;
@@ -346,8 +351,11 @@ extern bool verify_is_void(VerifyContext *ctx, VerityPosition position, uint64 s
 /* Is this entry known to be altered, missing or cut off? */
 extern bool verify_is_doubtful(VerifyContext *ctx, VerityPosition position);
 
-/* Where does the server's own map place a serial? 0: nowhere; no error. */
-extern VerityPosition verify_mapped_position(VerifyContext *ctx, uint64 serial);
+/* verity_serial_outcome without its errors; position 0 where it has none. */
+extern VerityOutcome verify_outcome(VerifyContext *ctx, uint64 serial, VerityPosition *position);
+
+/* Last position, and the decided one; 0 where the pages do not say. */
+extern VerityPosition verify_journal_end(VerifyContext *ctx, VerityPosition *decided);
 
 /* The next item of this ledger, in serial order; NULL at its end. */
 extern const VerifyItem *verify_item_next(VerifyContext *ctx, const uint8 ledger[LEDGER_ID_SIZE]);
@@ -476,6 +484,7 @@ typedef struct VerifyScan
 	uint8		map_bits;		/* of the block at hand */
 	char	   *toast_buffer;
 	Size		toast_size;
+	Size		toast_limit;	/* bytes of the TOAST table when first asked */
 	uint8	   *plain;			/* scratch to open records into */
 	Size		plain_size;
 	uint64		bytes;
@@ -507,6 +516,12 @@ extern void verify_roots_put(VerifyTable *table, const VerifyRecord *record, boo
 extern void verify_roots(VerifyTable *table);
 extern void verify_tids_put(VerifyTable *table, const VerifyRecord *record, bool current);
 extern void verify_indexes(VerifyTable *table);
+
+/* verify_index_pages.c: tuple is NULL for SP-GiST */
+typedef void (*VerifyIndexEntry) (void *arg, ItemPointer tid, IndexTuple tuple, Size len);
+extern bool verify_index_known(Relation index);
+extern const char *verify_index_walk(Relation index, VerifyIndexEntry entry, void *arg, BlockNumber *at);
+extern bool verify_index_tuple_sound(TupleDesc desc, IndexTuple tuple, Size len);
 
 /* verify_catalog.c: calls back for each table that can be verified */
 extern void verify_catalog_pass(VerifyContext *ctx, void (*table) (VerifyContext *, VerifyLedger *, Relation));

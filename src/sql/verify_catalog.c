@@ -122,6 +122,27 @@ check_definition(VerifyContext *ctx, VerifyLedger *ledger, Relation rel)
 					"the definition is not the one in the journal; verity.definitions has the texts");
 }
 
+/* The digests that records are opened with are those in the journal. */
+static void
+check_versions(VerifyContext *ctx, VerifyLedger *ledger, Relation rel)
+{
+	ListCell   *lc;
+
+	foreach(lc, ledger->versions)
+	{
+		VerifySchema *schema = lfirst(lc);
+		VerityMetaSchema noted;
+
+		if (verity_meta_schema_get(rel, schema->version, &noted) &&
+			hash_equal(&noted.digest, &schema->digest))
+			continue;
+		ledger->meta_bad = true;
+		catalog_finding(ctx, ledger, VERIFY_ERROR, "meta", NULL, NULL,
+						"a row schema on the table's first page is not the one in the journal");
+		return;
+	}
+}
+
 /* verity never sets a bit of core's visibility map. */
 static void
 check_visibility_map(VerifyContext *ctx, VerifyLedger *ledger, Relation rel)
@@ -184,6 +205,7 @@ catalog_table(void *arg)
 	if (check_relation(ctx, ledger, rel) && check_meta(ctx, ledger, rel))
 	{
 		check_definition(ctx, ledger, rel);
+		check_versions(ctx, ledger, rel);
 		check_visibility_map(ctx, ledger, rel);
 		note_namesakes(ctx, ledger, rel);
 		work->table(ctx, ledger, rel);

@@ -13,8 +13,8 @@
  */
 #include "postgres.h"
 
-#include "access/amapi.h"
 #include "access/genam.h"
+#include "access/itup.h"
 #include "access/tableam.h"
 #include "access/transam.h"
 #include "catalog/index.h"
@@ -31,7 +31,9 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-#define STRAYS_MAX 100
+/* Entries of an index that are looked for a second time, at most. */
+#define SUSPECTS_MAX 100
+#define LOOKS 2
 
 /* A TID in memcmp order, with what is known of it. */
 typedef struct IndexTid
@@ -43,19 +45,29 @@ typedef struct IndexTid
 	uint32		fingerprint;	/* of the indexed values */
 } IndexTid;
 
+/* What the first look found odd. */
+typedef struct IndexSuspect
+{
+	IndexTid	tid;
+	bool		stray;			/* an entry without a root; else a missing one */
+	bool		seen;			/* in the look that is running */
+} IndexSuspect;
+
 typedef struct IndexCheck
 {
 	VerifyTable *table;
 	Relation	index;
 	char		object[2 * NAMEDATALEN + 8];
-	bool		values;
+	bool		values;			/* compare those of each row */
+	bool		rows;			/* know from the rows what has to be there */
 	bool		complete;		/* every current row has an entry */
 	VerifySort *entries;
-	VerifySort *expected;		/* with values */
+	VerifySort *expected;		/* with rows */
+	MemoryContext scratch;
 	uint64		count;
 	uint64		findings;
-	int			stray_count;
-	ItemPointerData strays[STRAYS_MAX];
+	int			suspect_count;
+	IndexSuspect suspects[SUSPECTS_MAX];
 } IndexCheck;
 
 static void
@@ -137,38 +149,37 @@ fingerprint(Relation index, IndexTuple tuple)
 	return hash;
 }
 
-/*
- * Every entry that a scan finds.  One that is marked dead is not there: only
- * those of superseded roots ever are.
- */
+/* Say that the index itself is damaged. */
 static void
-collect_entries(IndexCheck *check)
+damage_finding(IndexCheck *check, const char *damage, BlockNumber at)
 {
-	IndexScanDesc scan = index_beginscan(check->table->rel, check->index, SnapshotAny, 0, 0);
-	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "verity index entry",
-												  ALLOCSET_SMALL_SIZES);
-	ItemPointer tid;
+	VerifyFinding f;
 
-	scan->xs_want_itup = check->values;
-	scan->ignore_killed_tuples = true;
-	index_rescan(scan, NULL, 0, NULL, 0);
-	while ((tid = index_getnext_tid(scan, ForwardScanDirection)) != NULL)
+	verify_finding_init(&f, VERIFY_ERROR, "index", check->object, 0);
+	strlcpy(f.found, damage, sizeof(f.found));
+	snprintf(f.detail, sizeof(f.detail), "block %u; REINDEX makes the index anew", at);
+	check->findings++;
+	verify_report_add(check->table->ctx->report, &f);
+}
+
+static void
+take_entry(void *arg, ItemPointer tid, IndexTuple tuple, Size len)
+{
+	IndexCheck *check = arg;
+	IndexTid	entry;
+
+	index_tid(&entry, tid);
+	if (check->values)
 	{
-		IndexTid	entry;
-		MemoryContext old = MemoryContextSwitchTo(scratch);
+		MemoryContext old = MemoryContextSwitchTo(check->scratch);
 
-		CHECK_FOR_INTERRUPTS();
-		index_tid(&entry, tid);
-		if (check->values && scan->xs_itup)
-			entry.fingerprint = fingerprint(check->index, scan->xs_itup);
+		if (verify_index_tuple_sound(RelationGetDescr(check->index), tuple, len))
+			entry.fingerprint = fingerprint(check->index, tuple);
 		MemoryContextSwitchTo(old);
-		verify_sort_put(check->entries, &entry, sizeof(entry));
-		check->count++;
-		MemoryContextReset(scratch);
+		MemoryContextReset(check->scratch);
 	}
-	index_endscan(scan);
-	MemoryContextDelete(scratch);
-	verify_sort_perform(check->entries);
+	verify_sort_put(check->entries, &entry, sizeof(entry));
+	check->count++;
 }
 
 /* A row of the table, as the index should have it. */
@@ -177,11 +188,20 @@ expect_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool al
 {
 	IndexCheck *check = arg;
 	IndexTid	entry;
-	IndexTuple	tuple = index_form_tuple(RelationGetDescr(index), values, isnull);
 
 	index_tid(&entry, tid);
-	entry.fingerprint = fingerprint(index, tuple);
-	pfree(tuple);
+	if (check->values)
+	{
+		MemoryContext old = MemoryContextSwitchTo(check->scratch);
+		IndexTuple	tuple = index_form_tuple(RelationGetDescr(index), values, isnull);
+
+		entry.fingerprint = fingerprint(index, tuple);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(check->scratch);
+	}
+	/* a hash index has no nulls */
+	else if (index->rd_rel->relam == HASH_AM_OID && isnull[0])
+		return;
 	verify_sort_put(check->expected, &entry, sizeof(entry));
 }
 
@@ -235,18 +255,26 @@ row_is_visible(VerifyTable *table, const IndexTid *tid)
 	return visible;
 }
 
-/* An entry without a root: a new row's, or one to look at again. */
-static void
-stray_entry(IndexCheck *check, const IndexTid *tid)
+static bool
+root_exists(VerifyTable *table, const IndexTid *tid)
 {
 	VerifyRecord record;
 	ItemPointerData at;
 
 	item_pointer(&at, tid);
-	if (verify_live_record(check->table->rel, &at, &record) && (record.flags & ENVELOPE_ROOT))
+	return verify_live_record(table->rel, &at, &record) && (record.flags & ENVELOPE_ROOT);
+}
+
+/* Look at this one again later: the table and the index go on changing. */
+static void
+suspect(IndexCheck *check, const IndexTid *tid, bool stray)
+{
+	if (check->suspect_count == SUSPECTS_MAX ||
+		(stray ? root_exists(check->table, tid) : !row_is_visible(check->table, tid)))
 		return;
-	if (check->stray_count < STRAYS_MAX)
-		check->strays[check->stray_count++] = at;
+	check->suspects[check->suspect_count].tid = *tid;
+	check->suspects[check->suspect_count].stray = stray;
+	check->suspect_count++;
 }
 
 /* Merge roots with entries. */
@@ -271,9 +299,9 @@ compare_roots(IndexCheck *check)
 
 		CHECK_FOR_INTERRUPTS();
 		if (order > 0 && judge)
-			stray_entry(check, entry);
-		if (order < 0 && root->current == 0 && check->complete && row_is_visible(table, root))
-			index_finding(check, root, "an entry", "none", "a row cannot be found by this index");
+			suspect(check, entry, true);
+		if (order < 0 && root->current == 0 && check->complete)
+			suspect(check, root, false);
 		if (order >= 0)
 		{
 			if (have_last && compare_tids(&last, entry) == 0 && btree)
@@ -314,47 +342,60 @@ compare_values(IndexCheck *check)
 			entry = verify_sort_next(check->entries, &len);
 		if (entry == NULL || compare_tids(entry, row) > 0)
 		{
-			/* a complete index has had its finding */
 			if (!check->complete)
-				index_finding(check, row, "an entry", "none", "a row cannot be found by this index");
+				suspect(check, row, false);
 		}
-		else if (entry->fingerprint != row->fingerprint)
+		else if (check->values && entry->fingerprint != row->fingerprint)
 			index_finding(check, row, "the row's values", "others", "an entry holds other values");
 	}
 }
 
+static void
+look_for(void *arg, ItemPointer tid, IndexTuple tuple, Size len)
+{
+	IndexCheck *check = arg;
+	IndexTid	entry;
+
+	index_tid(&entry, tid);
+	for (int i = 0; i < check->suspect_count; i++)
+		if (compare_tids(&check->suspects[i].tid, &entry) == 0)
+			check->suspects[i].seen = true;
+}
+
 /*
- * Entries that led nowhere: an aborted row's, that was vacuumed away since, is
- * not in the index any more.
+ * Look again.  An entry that led nowhere is gone when its row was vacuumed
+ * away; one that was missed is there when a page split had moved it.
  */
 static void
-report_strays(IndexCheck *check)
+report_suspects(IndexCheck *check)
 {
-	IndexScanDesc scan;
-	ItemPointer tid;
+	int			kept = check->suspect_count;
+	BlockNumber at;
 
-	if (check->stray_count == 0)
-		return;
-	scan = index_beginscan(check->table->rel, check->index, SnapshotAny, 0, 0);
-	scan->ignore_killed_tuples = true;
-	index_rescan(scan, NULL, 0, NULL, 0);
-	while ((tid = index_getnext_tid(scan, ForwardScanDirection)) != NULL)
+	for (int look = 0; look < LOOKS && kept > 0; look++)
 	{
-		CHECK_FOR_INTERRUPTS();
-		for (int i = 0; i < check->stray_count; i++)
+		for (int i = 0; i < kept; i++)
+			check->suspects[i].seen = false;
+		check->suspect_count = kept;
+		(void) verify_index_walk(check->index, look_for, check, &at);
+		kept = 0;
+		for (int i = 0; i < check->suspect_count; i++)
 		{
-			VerifyRecord record;
-			IndexTid	at;
+			IndexSuspect *s = &check->suspects[i];
 
-			if (!ItemPointerEquals(tid, &check->strays[i]) ||
-				(verify_live_record(check->table->rel, tid, &record) &&
-				 (record.flags & ENVELOPE_ROOT)))
-				continue;
-			index_tid(&at, tid);
-			index_finding(check, &at, "a root", "none", "an entry leads to no row");
+			if (s->seen == s->stray &&
+				(s->stray ? !root_exists(check->table, &s->tid) : row_is_visible(check->table, &s->tid)))
+				check->suspects[kept++] = *s;
 		}
 	}
-	index_endscan(scan);
+	for (int i = 0; i < kept; i++)
+	{
+		if (check->suspects[i].stray)
+			index_finding(check, &check->suspects[i].tid, "a root", "none", "an entry leads to no row");
+		else
+			index_finding(check, &check->suspects[i].tid, "an entry", "none",
+						  "a row cannot be found by this index");
+	}
 }
 
 static void
@@ -367,43 +408,70 @@ index_info(IndexCheck *check, const char *what)
 	verify_report_add(check->table->ctx->report, &f);
 }
 
+/* What was compared, as a row. */
+static void
+index_summary(IndexCheck *check)
+{
+	VerifyFinding f;
+
+	verify_finding_init(&f, VERIFY_INFO, "summary", check->object, 0);
+	snprintf(f.found, sizeof(f.found), UINT64_FORMAT " entries", check->count);
+	snprintf(f.detail, sizeof(f.detail), "compared with the roots of %s%s", check->table->object,
+			 check->values ? " and with its rows' values" :
+			 check->rows ? " and with its rows" : "");
+	verify_report_add(check->table->ctx->report, &f);
+}
+
+/* Collect both sides and compare. */
+static void
+compare_index(IndexCheck *check)
+{
+	BlockNumber at;
+	const char *damage;
+
+	check->entries = verify_sort_begin(sizeof(IndexTid), maintenance_work_mem / 4);
+	if (check->rows)
+	{
+		check->expected = verify_sort_begin(sizeof(IndexTid), maintenance_work_mem / 4);
+		collect_rows(check);
+	}
+	damage = verify_index_walk(check->index, take_entry, check, &at);
+	if (damage)
+		damage_finding(check, damage, at);
+	else
+	{
+		verify_sort_perform(check->entries);
+		compare_roots(check);
+		if (check->rows)
+			compare_values(check);
+		report_suspects(check);
+		index_summary(check);
+	}
+	if (check->rows)
+		verify_sort_end(check->expected);
+	verify_sort_end(check->entries);
+}
+
 /* One index, its pages known to be sound. */
 static void
 check_index(IndexCheck *check)
 {
 	Relation	index = check->index;
-	bool		btree = index->rd_rel->relam == BTREE_AM_OID;
-	VerifyFinding f;
+	VerifyTable *table = check->table;
 
-	if (!index->rd_indam->amoptionalkey || index->rd_indam->amgettuple == NULL)
+	if (!verify_index_known(index))
 	{
 		index_info(check, "pages were read; entries of this kind of index are not compared");
 		return;
 	}
-	check->complete = RelationGetIndexPredicate(index) == NIL;
-	check->values = btree && check->table->ctx->with_keys &&
-		check->table->findings == 0 && !index->rd_index->indcheckxmin;
-	check->entries = verify_sort_begin(sizeof(IndexTid), maintenance_work_mem / 4);
-	if (check->values)
-	{
-		check->expected = verify_sort_begin(sizeof(IndexTid), maintenance_work_mem / 4);
-		collect_rows(check);
-	}
-	collect_entries(check);
-	compare_roots(check);
-	if (check->values)
-	{
-		compare_values(check);
-		verify_sort_end(check->expected);
-	}
-	verify_sort_end(check->entries);
-	report_strays(check);
-
-	verify_finding_init(&f, VERIFY_INFO, "summary", check->object, 0);
-	snprintf(f.found, sizeof(f.found), UINT64_FORMAT " entries", check->count);
-	snprintf(f.detail, sizeof(f.detail), "compared with the roots of %s%s", check->table->object,
-			 check->values ? " and with its rows' values" : "");
-	verify_report_add(check->table->ctx->report, &f);
+	check->complete = RelationGetIndexPredicate(index) == NIL && index->rd_rel->relam != HASH_AM_OID;
+	check->rows = table->ctx->with_keys && table->findings == 0 &&
+		hash_get_num_entries(table->damaged) == 0 && !index->rd_index->indcheckxmin;
+	check->values = check->rows && index->rd_rel->relam == BTREE_AM_OID;
+	check->scratch = AllocSetContextCreate(CurrentMemoryContext, "verity index entry",
+										   ALLOCSET_SMALL_SIZES);
+	compare_index(check);
+	MemoryContextDelete(check->scratch);
 }
 
 /* Read all pages first, so that the scan meets no damaged one. */

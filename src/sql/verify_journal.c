@@ -87,11 +87,13 @@ verify_void_add(VerifyContext *ctx, const control_void_member *member, VerityPos
 bool
 verify_is_void(VerifyContext *ctx, VerityPosition position, uint64 serial)
 {
+	VerityPosition mapped;
+
 	if (verify_positions_has(ctx->journal->voids, position))
 		return true;
 	if (serial == 0 || position <= Max(ctx->journal->chain.decided, ctx->journal->chain.decided_last))
 		return false;
-	return verity_serial_outcome(serial, NULL) == OUTCOME_VOID;
+	return verify_outcome(ctx, serial, &mapped) == OUTCOME_VOID;
 }
 
 VerityPosition
@@ -314,6 +316,7 @@ verify_schemas_apply(VerifyContext *ctx)
 		{
 			ledger->version = schema->version;
 			ledger->digest = schema->digest;
+			ledger->versions = lappend(ledger->versions, schema);
 		}
 		name = palloc(sizeof(VerifyName));
 		memcpy(name->ledger, schema->ledger, LEDGER_ID_SIZE);
@@ -357,7 +360,7 @@ check_mark(VerifyContext *ctx)
 		!verity_journal_mark_get(chain->journal_id, &mark.position, &generation, &mark.hash) ||
 		mark.position == 0)
 		return;
-	if (mark.position > Max(chain->last, verity_journal_last()))
+	if (mark.position > Max(chain->last, verify_journal_end(ctx, NULL)))
 	{
 		snprintf(expected, sizeof(expected), "position " UINT64_FORMAT, mark.position);
 		snprintf(found, sizeof(found), "position " UINT64_FORMAT, chain->last);
@@ -401,14 +404,23 @@ verify_journal_pass(VerifyContext *ctx)
 	verify_idempotency(ctx);
 }
 
+static void
+read_tail(void *arg)
+{
+	read_entries(arg, true);
+}
+
 void
 verify_journal_tail(VerifyContext *ctx)
 {
+	char		message[160];
 	MemoryContext old = MemoryContextSwitchTo(ctx->memory);
 
-	if (verity_journal_last() > ctx->journal->chain.last)
+	if (verify_journal_end(ctx, NULL) > ctx->journal->chain.last)
 	{
-		read_entries(ctx, true);
+		/* its beginning is looked up, which errors where pages are damaged */
+		if (!verify_guard(read_tail, ctx, message, sizeof(message)))
+			ctx->journal->chain.gaps++;
 		verify_schemas_apply(ctx);
 	}
 	MemoryContextSwitchTo(old);

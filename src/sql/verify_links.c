@@ -143,7 +143,7 @@ committed_later(VerifyTable *table, uint64 serial)
 
 	if (verify_tail_position(table->ctx, serial) != 0)
 		return true;
-	return verity_serial_outcome(serial, &position) == OUTCOME_COMMITTED &&
+	return verify_outcome(table->ctx, serial, &position) == OUTCOME_COMMITTED &&
 		position > table->ctx->horizon;
 }
 
@@ -274,7 +274,7 @@ check_record(VerifyTable *table, const VerifyRecord *record, VerifyRecord *next,
 			check_current(table, record);
 	}
 	if (record->kind == RECORD_TOMBSTONE)
-		return;
+		return;					/* no index entry or hint leads to it */
 	verify_tids_put(table, record, false);
 	verify_roots_put(table, record, ended_inside);
 }

@@ -164,7 +164,7 @@ uncovered(VerifyTable *table, MatchGroup *group, const VerifyRecord *record)
 					"the envelope shows a record as committed that the journal says was taken back");
 		return;
 	}
-	mapped = verify_mapped_position(ctx, group->serial);
+	(void) verify_outcome(ctx, group->serial, &mapped);
 	if (!entry_is_gone(ctx, group->serial, mapped))
 	{
 		add_suspect(table, record, "envelope",
@@ -235,7 +235,7 @@ group_compare(VerifyTable *table, MatchGroup *group)
 		elog(ERROR, "could not compute a Merkle root");
 	if (group->unreadable == 0 && hash_equal(&root, &group->item.root))
 	{
-		if (group->closed == 0)
+		if (group->closed == 0 || table->ledger->meta_bad)
 			return;
 		verify_record_name(record, sizeof(record), group->serial, group->first_closed);
 		verify_table_finding(table, "open", group->position, record, NULL, NULL,
@@ -270,8 +270,19 @@ group_end(VerifyTable *table, MatchGroup *group)
 	char		expected[32];
 	char		found[32];
 
-	if (!group->have_item || !group->strict)
+	if (!group->have_item)
 		return;
+	if (!group->strict)
+	{
+		/* the entry is in doubt, but a tag needs no entry */
+		if (!group->is_void && group->closed > 0)
+		{
+			verify_record_name(record, sizeof(record), group->serial, group->first_closed);
+			verify_table_finding(table, "record", group->position, record, NULL, NULL,
+								 "%u records do not open with the keys", group->closed);
+		}
+		return;
+	}
 	table->transactions++;
 	table->ledger->records += group->item.count;
 	if (group->covered == group->item.count)

@@ -141,7 +141,7 @@ hint_is_later(VerifyTable *table, const RootMember *root)
 	if (!verify_live_record(table->rel, &hint, &record) || (record.flags & ENVELOPE_ROOT) ||
 		!ItemPointerEquals(&record.root, (ItemPointer) &root->tid))
 		return false;
-	return verity_serial_outcome(verify_record_serial(&record), &position) != OUTCOME_COMMITTED ||
+	return verify_outcome(table->ctx, verify_record_serial(&record), &position) != OUTCOME_COMMITTED ||
 		position > table->ctx->horizon;
 }
 

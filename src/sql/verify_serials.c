@@ -121,13 +121,60 @@ verify_item_next(VerifyContext *ctx, const uint8 ledger[LEDGER_ID_SIZE])
 	return ctx->item;
 }
 
-VerityPosition
-verify_mapped_position(VerifyContext *ctx, uint64 serial)
-{
-	VerityPosition position = 0;
+/* --- questions to the journal whose pages may be damaged --- */
 
-	(void) verity_serial_outcome(serial, &position);
-	return position;
+typedef struct Question
+{
+	uint64		serial;			/* or 0: the journal's end is asked for */
+	VerityPosition position;
+	VerityPosition decided;
+	VerityOutcome outcome;
+} Question;
+
+static void
+ask(void *arg)
+{
+	Question   *question = arg;
+
+	if (question->serial != 0)
+		question->outcome = verity_serial_outcome(question->serial, &question->position);
+	else
+	{
+		question->position = verity_journal_last();
+		question->decided = verity_journal_decided();
+	}
+}
+
+VerityOutcome
+verify_outcome(VerifyContext *ctx, uint64 serial, VerityPosition *position)
+{
+	Question	question = {serial};
+	char		message[160];
+
+	*position = 0;
+	if (serial == 0 || ctx->journal_mute)
+		return OUTCOME_NONE;
+	if (!verify_guard(ask, &question, message, sizeof(message)))
+	{
+		/* once is enough: what is damaged has its finding */
+		ctx->journal_mute = true;
+		return OUTCOME_NONE;
+	}
+	*position = question.position;
+	return question.outcome;
+}
+
+VerityPosition
+verify_journal_end(VerifyContext *ctx, VerityPosition *decided)
+{
+	Question	question = {0};
+	char		message[160];
+
+	if (!verify_guard(ask, &question, message, sizeof(message)))
+		question.position = question.decided = 0;
+	if (decided)
+		*decided = question.decided;
+	return question.position;
 }
 
 /* Where does the map of heads put this ledger's last item? */
@@ -169,7 +216,7 @@ check_head(VerifyContext *ctx, VerifyLedger *ledger)
 	snprintf(found, sizeof(found), "position " UINT64_FORMAT, lookup.found ? lookup.position : 0);
 	if (lookup.found && lookup.position > ctx->journal->chain.last)
 	{
-		if (!ctx->journal_cut && lookup.position > verity_journal_last())
+		if (!ctx->journal_cut && lookup.position > verify_journal_end(ctx, NULL))
 		{
 			ctx->journal_cut = true;
 			verify_journal_finding(ctx, "end", 0, found, NULL,

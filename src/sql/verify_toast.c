@@ -15,6 +15,7 @@
 #include "access/table.h"
 #include "access/toast_internals.h"
 #include "sql/verify.h"
+#include "storage/bufmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 
@@ -80,6 +81,20 @@ fetch_chunks(void *arg)
 	table_close(toastrel, AccessShareLock);
 }
 
+/* No value is longer than the TOAST table, which may have grown since. */
+static bool
+fits_toast(VerifyScan *scan, Size len)
+{
+	Relation	toastrel;
+
+	if (len <= scan->toast_limit)
+		return true;
+	toastrel = table_open(scan->rel->rd_rel->reltoastrelid, AccessShareLock);
+	scan->toast_limit = (Size) RelationGetNumberOfBlocks(toastrel) * BLCKSZ;
+	table_close(toastrel, AccessShareLock);
+	return len <= scan->toast_limit;
+}
+
 /* Room for a value of that size. */
 static void
 reserve(VerifyScan *scan, Size len)
@@ -109,6 +124,8 @@ verify_toast_fetch(VerifyScan *scan, const uint8 *pointer, Size *len, const char
 		!OidIsValid(fetch.pointer.va_toastrelid) || fetch.len == 0 ||
 		fetch.len != (Size) fetch.pointer.va_rawsize - VARHDRSZ ||
 		VARATT_EXTERNAL_IS_COMPRESSED(fetch.pointer))
+		return NULL;
+	if (!fits_toast(scan, fetch.len))
 		return NULL;
 	reserve(scan, fetch.len);
 	if (!scan->guarded)
