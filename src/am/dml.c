@@ -67,7 +67,7 @@ draft_slot(Relation rel, VerityRel *vrel, TupleTableSlot *slot, CommandId cid, i
 
 	verity_check_row_size(rel, slot);
 	tuple = ExecFetchSlotHeapTuple(slot, false, &free_tuple);
-	verity_draft_make(rel, vrel, RECORD_INSERT, tuple, NULL, options, draft);
+	verity_draft_make(rel, vrel, RECORD_INSERT, 0, tuple, NULL, options, draft);
 	verity_draft_stamp(draft, GetCurrentTransactionId(), cid, (options & HEAP_INSERT_FROZEN) != 0);
 	VerityGetEnvelope(draft->item)->flags |= ENVELOPE_ROOT;
 	if (free_tuple)

@@ -134,8 +134,8 @@ check_size(Relation rel, Size item_len, bool *toast)
 }
 
 void
-verity_draft_make(Relation rel, VerityRel *vrel, record_kind kind, HeapTuple tuple,
-				  const record_id *supersedes, int options, VerityDraft *draft)
+verity_draft_make(Relation rel, VerityRel *vrel, record_kind kind, uint16 flags,
+				  HeapTuple tuple, const record_id *supersedes, int options, VerityDraft *draft)
 {
 	HeapTuple	flat = tuple ? flat_row(rel, tuple) : NULL;
 	record_header header;
@@ -148,6 +148,7 @@ verity_draft_make(Relation rel, VerityRel *vrel, record_kind kind, HeapTuple tup
 	header.kind = kind;
 	if (flat)
 		plain = plain_bytes(flat, &header.attributes, &plain_len);
+	header.attributes |= flags;
 	if (supersedes)
 	{
 		header.attributes |= RECORD_SUPERSEDES;

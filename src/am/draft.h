@@ -18,12 +18,13 @@ typedef struct VerityDraft
 
 /*
  * Seal a row (flattened, compressed where its size asks for it) and move the
- * sealed part to TOAST where it is too long for a page.  supersedes may be
+ * sealed part to TOAST where it is too long for a page.  flags are those of
+ * the sealed header that the caller knows: RECORD_SAME_KEY.  supersedes may be
  * NULL.  tuple is NULL for a tombstone.  The heap header is left for
  * verity_draft_stamp; root, prev and skip for the caller.
  */
-extern void verity_draft_make(Relation rel, VerityRel *vrel, record_kind kind, HeapTuple tuple,
-							  const record_id *supersedes, int options, VerityDraft *draft);
+extern void verity_draft_make(Relation rel, VerityRel *vrel, record_kind kind, uint16 flags,
+							  HeapTuple tuple, const record_id *supersedes, int options, VerityDraft *draft);
 
 /* Fill in the heap header of a new version written by this transaction. */
 extern void verity_draft_stamp(VerityDraft *draft, TransactionId xid, CommandId cid, bool frozen);

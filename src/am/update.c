@@ -205,8 +205,8 @@ make_draft(Change *change, HeapTuple row, bool same_key)
 						ItemPointerGetOffsetNumber(&change->target.tuple.t_self),
 						RelationGetRelationName(change->rel)),
 				 errhint("Run verity_verify() to see what else is damaged.")));
-	verity_draft_make(change->rel, change->vrel, row ? RECORD_UPDATE : RECORD_TOMBSTONE, row,
-					  &old_header.id, 0, &change->draft);
+	verity_draft_make(change->rel, change->vrel, row ? RECORD_UPDATE : RECORD_TOMBSTONE,
+					  row && same_key ? RECORD_SAME_KEY : 0, row, &old_header.id, 0, &change->draft);
 	change->has_draft = true;
 	verity_draft_stamp(&change->draft, GetCurrentTransactionId(), change->cid, false);
 	envelope = VerityGetEnvelope(change->draft.item);

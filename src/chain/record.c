@@ -12,7 +12,7 @@
 
 #include "../crypto/aead.h"
 
-#define ATTRIBUTES_KNOWN (RECORD_NATTS_MASK | RECORD_HAS_NULLS | RECORD_SUPERSEDES)
+#define ATTRIBUTES_KNOWN (RECORD_NATTS_MASK | RECORD_HAS_NULLS | RECORD_SUPERSEDES | RECORD_SAME_KEY)
 
 _Static_assert(RECORD_NONCE_SIZE == sizeof(uint64_t) + sizeof(uint32_t),
 			   "a nonce is a serial and a sequence");
@@ -20,7 +20,7 @@ _Static_assert(RECORD_NONCE_SIZE == AEAD_NONCE_SIZE && RECORD_TAG_SIZE == AEAD_T
 			   "records are sealed by the AEAD");
 _Static_assert(RECORD_SUPERSEDES_SIZE == RECORD_NONCE_SIZE, "both are record ids");
 _Static_assert(RECORD_HEADER_SIZE == 1 + 1 + 2 + 4 + 8 + 4 + 4 + 8, "the header has no gaps");
-_Static_assert((RECORD_NATTS_MASK & (RECORD_HAS_NULLS | RECORD_SUPERSEDES)) == 0,
+_Static_assert((RECORD_NATTS_MASK & (RECORD_HAS_NULLS | RECORD_SUPERSEDES | RECORD_SAME_KEY)) == 0,
 			   "flags and count do not overlap");
 
 size_t
@@ -58,6 +58,8 @@ record_header_check(const record_header *header)
 	if (header->attributes & ~ATTRIBUTES_KNOWN)
 		return CORE_E_FORMAT;
 	if (supersedes != (header->kind != RECORD_INSERT))
+		return CORE_E_FORMAT;
+	if ((header->attributes & RECORD_SAME_KEY) && header->kind != RECORD_UPDATE)
 		return CORE_E_FORMAT;
 	if (header->id.serial == 0)
 		return CORE_E_FORMAT;

@@ -7,7 +7,7 @@
  *	       0     1   format version (1)
  *	       1     1   kind
  *	       2     2   attributes: number of columns in the low 11 bits,
- *	                 RECORD_HAS_NULLS, RECORD_SUPERSEDES above
+ *	                 RECORD_HAS_NULLS, RECORD_SUPERSEDES, RECORD_SAME_KEY above
  *	       4     4   sequence
  *	       8     8   serial
  *	      16     4   row-schema version
@@ -41,6 +41,8 @@
 #define RECORD_NATTS_MASK 0x07FF
 #define RECORD_HAS_NULLS 0x8000
 #define RECORD_SUPERSEDES 0x4000
+#define RECORD_SAME_KEY 0x2000	/* an update that left the columns of primary
+								 * key and replica identity as they were */
 
 typedef enum record_kind
 {

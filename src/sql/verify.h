@@ -99,6 +99,7 @@ typedef enum VerifyXidStatus
 #define VR_XMAX_PRESENT 0x0080	/* raw xmax is not 0 */
 #define VR_TOASTED 0x0100
 #define VR_EXTRA 0x0200			/* more than its entry counts */
+#define VR_SAME_KEY 0x0400		/* sealed: an update that left the key as it was */
 
 /* what the journal makes of a record */
 typedef enum VerifyTruth

@@ -127,6 +127,10 @@ check_flags(VerifyTable *table, const VerifyRecord *record)
 	if ((record->kind == RECORD_TOMBSTONE) != ((record->flags & ENVELOPE_TOMBSTONE) != 0))
 		record_finding(table, "envelope", record, NULL, NULL,
 					   "the envelope and the sealed header disagree on whether this is a tombstone");
+	if (((record->flags & ENVELOPE_SAME_KEY) != 0) !=
+		((record->flags & ENVELOPE_ROOT) && (record->marks & VR_SAME_KEY)))
+		record_finding(table, "envelope", record, NULL, NULL,
+					   "the envelope and the sealed header disagree on whether the key stayed");
 	if (record->kind == RECORD_INSERT && !(record->flags & ENVELOPE_ROOT))
 		record_finding(table, "link", record, NULL, NULL, "a row's first version is no root");
 	if ((record->map_bits & VERITY_MAP_ALL_FROZEN) &&

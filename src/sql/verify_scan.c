@@ -218,6 +218,8 @@ scan_item(VerifyScan *scan, BlockNumber blkno, OffsetNumber offnum, ItemId lp)
 	{
 		verify_record_set_id(record.key, sealed.id.serial, sealed.id.sequence);
 		record.kind = sealed.kind;
+		if (sealed.attributes & RECORD_SAME_KEY)
+			record.marks |= VR_SAME_KEY;
 		if (sealed.attributes & RECORD_SUPERSEDES)
 		{
 			record.marks |= VR_SUPERSEDES;

@@ -266,6 +266,14 @@ sub envelope_cases
 			finds => [ "$patients: envelope", "$patients: link" ],
 		},
 		{
+			name => 'a version flagged as a root with the same key, which as-of would go on from',
+			files => sub {
+				set_record($_[1]{patients}, tid($_[2], 'patients/1'), 'flags',
+					0x08 | record_field($_[1]{patients}, tid($_[2], 'patients/1'), 'flags'));
+			},
+			finds => ["$patients: envelope"],
+		},
+		{
 			name => 'a record flagged as tombstone, which no scan sees',
 			files => sub {
 				set_record($_[1]{patients}, tid($_[2], 'patients/1'), 'flags',

@@ -91,6 +91,8 @@ test_refused(void)
 	REFUSED(RECORD_INSERT, header.version = 2, CORE_E_VERSION, "a later version is refused as such");
 	REFUSED(RECORD_INSERT, header.kind = 0, CORE_E_FORMAT, "kind 0 is refused");
 	REFUSED(RECORD_UPDATE, header.kind = 4, CORE_E_FORMAT, "an unknown kind is refused");
+	REFUSED(RECORD_INSERT, header.attributes |= RECORD_SAME_KEY, CORE_E_FORMAT, "a first version cannot keep a key");
+	REFUSED(RECORD_TOMBSTONE, header.attributes |= RECORD_SAME_KEY, CORE_E_FORMAT, "nor can a tombstone");
 	REFUSED(RECORD_INSERT, header.id.serial = 0, CORE_E_FORMAT, "serial 0 is refused");
 	REFUSED(RECORD_UPDATE, header.supersedes.serial = 0, CORE_E_FORMAT, "superseding nothing is refused");
 	REFUSED(RECORD_INSERT, header.kind = RECORD_TOMBSTONE, CORE_E_FORMAT, "a tombstone supersedes");
