@@ -40,9 +40,9 @@ check_may_write(Relation rel)
 }
 
 void
-verity_check_row_size(Relation rel, TupleTableSlot *slot)
+verity_check_row_size(TupleTableSlot *slot)
 {
-	TupleDesc	desc = RelationGetDescr(rel);
+	TupleDesc	desc = slot->tts_tupleDescriptor;
 	Size		total = 0;
 
 	slot_getallattrs(slot);
@@ -52,8 +52,7 @@ verity_check_row_size(Relation rel, TupleTableSlot *slot)
 	if (total > MaxAllocSize - 2 * BLCKSZ)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("row is too large for verity table \"%s\": %zu bytes",
-						RelationGetRelationName(rel), total),
+				 errmsg("row is too large for a verity table: %zu bytes", total),
 				 errhint("A row can have at most 1 GB in all its columns together. Keep larger values as large objects or split them over rows.")));
 }
 
@@ -65,7 +64,7 @@ draft_slot(Relation rel, VerityRel *vrel, TupleTableSlot *slot, CommandId cid, i
 	bool		free_tuple;
 	HeapTuple	tuple;
 
-	verity_check_row_size(rel, slot);
+	verity_check_row_size(slot);
 	tuple = ExecFetchSlotHeapTuple(slot, false, &free_tuple);
 	verity_draft_make(rel, vrel, RECORD_INSERT, 0, tuple, NULL, options, draft);
 	verity_draft_stamp(draft, GetCurrentTransactionId(), cid, (options & HEAP_INSERT_FROZEN) != 0);

@@ -30,7 +30,7 @@ extern void verity_draft_make(Relation rel, VerityRel *vrel, record_kind kind, u
 extern void verity_draft_stamp(VerityDraft *draft, TransactionId xid, CommandId cid, bool frozen);
 
 /* Errors with a clear message where a row would not fit into 1 GB. */
-extern void verity_check_row_size(Relation rel, TupleTableSlot *slot);
+extern void verity_check_row_size(TupleTableSlot *slot);
 
 extern void verity_draft_free(VerityDraft *draft);
 

@@ -18,6 +18,7 @@
 
 #include "access/sysattr.h"
 #include "access/tupmacs.h"
+#include "am/draft.h"
 #include "am/scan.h"
 #include "am/seal.h"
 #include "utils/memutils.h"
@@ -194,6 +195,7 @@ slot_need_row(VeritySlot *slot)
 	}
 
 	/* the values may point into our memory, so they are copied twice */
+	verity_check_row_size(&slot->base);
 	formed = heap_form_tuple(slot->base.tts_tupleDescriptor,
 							 slot->base.tts_values, slot->base.tts_isnull);
 	formed->t_self = slot->base.tts_tid;
@@ -373,6 +375,7 @@ tts_verity_copyslot(TupleTableSlot *dstslot, TupleTableSlot *srcslot)
 		slot_copy_row(dst, src->row);
 	else if (dst->record.t_data == NULL)
 	{
+		verity_check_row_size(srcslot);
 		copy = ExecCopySlotHeapTuple(srcslot);
 		slot_copy_row(dst, copy);
 		heap_freetuple(copy);

@@ -475,7 +475,7 @@ verity_tuple_update(Relation rel, ItemPointer otid, TupleTableSlot *slot,
 	bool		same_key;
 
 	change_begin(&change, rel, otid, cid, false);
-	verity_check_row_size(rel, slot);
+	verity_check_row_size(slot);
 	row = ExecFetchSlotHeapTuple(slot, false, &free_row);
 	slot->tts_tableOid = RelationGetRelid(rel);
 	flat = HeapTupleHasExternal(row) ? toast_flatten_tuple(row, RelationGetDescr(rel)) : row;

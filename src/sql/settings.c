@@ -36,6 +36,7 @@ char	   *verity_reason;
 char	   *verity_idempotency_id;
 char	   *verity_as_of;
 int			verity_standby_wait_ms;
+int			verity_verify_rate_limit_mb;
 int			verity_max_databases;
 #ifdef USE_ASSERT_CHECKING
 char	   *verity_nonce_log_directory;
@@ -172,6 +173,11 @@ define_journal_settings(void)
 							"After it, reading as of that position is an error.",
 							&verity_standby_wait_ms, 5000, 0, INT_MAX,
 							PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("verity.verify_rate_limit",
+							"How much a process of a verification reads in a second.",
+							"Zero is no limit.",
+							&verity_verify_rate_limit_mb, 0, 0, 100000,
+							PGC_USERSET, GUC_UNIT_MB, NULL, NULL, NULL);
 	DefineCustomIntVariable("verity.max_databases",
 							"How many databases of the cluster can have a journal in use.",
 							"Each takes a slot in shared memory when it is first used after a start.",

@@ -20,6 +20,7 @@ extern char *verity_reason;		/* empty: none */
 extern char *verity_idempotency_id; /* empty, or a checked uuid */
 extern char *verity_as_of;		/* empty: the present */
 extern int	verity_standby_wait_ms;
+extern int	verity_verify_rate_limit_mb;	/* MB/s for each process; 0: none */
 extern int	verity_max_databases;
 
 /* False when text is no uuid; the forms that PostgreSQL's uuid type takes. */

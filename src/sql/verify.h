@@ -496,6 +496,9 @@ typedef struct VerifyScan
 
 extern void verify_scan_begin(VerifyScan *scan, Relation rel, const char *object,
 							  const VerifySink *sink, bool with_keys, bool guarded);
+/* Wait where this process reads faster than verity.verify_rate_limit. */
+extern void verify_throttle(void);
+
 extern void verify_scan_block(VerifyScan *scan, BlockNumber blkno);
 extern void verify_scan_end(VerifyScan *scan);
 

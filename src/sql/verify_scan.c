@@ -305,6 +305,7 @@ verify_scan_block(VerifyScan *scan, BlockNumber blkno)
 	OffsetNumber last;
 
 	CHECK_FOR_INTERRUPTS();
+	verify_throttle();
 	scan->blocks++;
 	state = verify_page_copy(scan->rel, MAIN_FORKNUM, blkno, scan->strategy, scan->page.data,
 							 &scan->mapbuf, &map_bits);
