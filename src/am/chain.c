@@ -9,8 +9,9 @@
  * this one supersedes (64-bit ids, so that frozen xids do not matter).
  *
  * One page is share-locked at a time, and none on return.  Between two pages
- * only aborted versions can go away; a link to one then fails its check, and
- * the walk starts over from the root along t_ctid.
+ * aborted versions can go away, and a version that the walk comes back to can
+ * have been superseded meanwhile, which matters to snapshots that see it at
+ * once.  Either changes the root's hint, and the walk then starts over.
  */
 #include "postgres.h"
 
@@ -53,6 +54,8 @@ typedef struct Walk
 	Buffer	   *buffer;
 	HeapTuple	record;
 	int			steps;
+	ItemPointerData hint;		/* of the root, when the walk began */
+	bool		broken;			/* a link within the root led nowhere */
 } Walk;
 
 /* --- records --- */
@@ -317,7 +320,10 @@ step_back(Walk *walk)
 		(links.flags & ENVELOPE_ROOT) == 0 && !walk->plain &&
 		step_skip(walk, &links))
 		return true;
-	return step_prev(walk, &links);
+	if (step_prev(walk, &links))
+		return true;
+	walk->broken = (links.flags & ENVELOPE_ROOT) == 0;
+	return false;
 }
 
 bool
@@ -357,7 +363,10 @@ walk_to_end(Walk *walk)
 			walk_unlock(walk);
 		}
 		/* a new root, or an aborted version that is gone: this was the last */
-		return walk_fetch(walk, &links.self);
+		if (walk_fetch(walk, &links.self))
+			return true;
+		walk->broken = true;
+		return false;
 	}
 }
 
@@ -369,9 +378,9 @@ walk_to_end(Walk *walk)
 static bool
 walk_begin(Walk *walk, ItemPointer root)
 {
-	VerityEnvelope *envelope;
-	ItemPointerData hint;
-
+	walk->steps = 0;
+	walk->broken = false;
+	ItemPointerSetInvalid(&walk->hint);
 	if (!walk_fetch(walk, root))
 		return false;
 	if (!is_root(walk->record))
@@ -379,13 +388,12 @@ walk_begin(Walk *walk, ItemPointer root)
 		walk_unlock(walk);
 		return false;
 	}
-	envelope = VerityGetEnvelope(walk->record->t_data);
-	hint = envelope->root;
+	walk->hint = VerityGetEnvelope(walk->record->t_data)->root;
 
-	if (ItemPointerCompare(&hint, root) != 0)
+	if (ItemPointerCompare(&walk->hint, root) != 0)
 	{
 		walk_unlock(walk);
-		if (walk_fetch(walk, &hint))
+		if (walk_fetch(walk, &walk->hint))
 		{
 			if (belongs_to_root(walk->record, root))
 				return IsMVCCSnapshot(walk->snapshot) || walk_to_end(walk);
@@ -394,6 +402,27 @@ walk_begin(Walk *walk, ItemPointer root)
 		return walk_fetch(walk, root) && walk_to_end(walk);
 	}
 	return IsMVCCSnapshot(walk->snapshot) || walk_to_end(walk);
+}
+
+/*
+ * Nothing was found: is that because the row's versions changed under the
+ * walk?  An MVCC snapshot does not see what came meanwhile, so for it only a
+ * broken link counts.
+ */
+static bool
+walk_must_restart(Walk *walk, ItemPointer root)
+{
+	bool		moved;
+
+	if (IsMVCCSnapshot(walk->snapshot) && !walk->broken)
+		return false;
+	CHECK_FOR_INTERRUPTS();
+	if (!walk_fetch(walk, root))
+		return false;
+	moved = is_root(walk->record) &&
+		ItemPointerCompare(&VerityGetEnvelope(walk->record->t_data)->root, &walk->hint) != 0;
+	walk_unlock(walk);
+	return moved;
 }
 
 /* --- dead roots --- */
@@ -463,42 +492,52 @@ root_was_reclaimed(Walk *walk, ItemPointer root)
 
 /* --- fetching --- */
 
+/* Find the version that the walk's snapshot sees; its page stays locked. */
+static bool
+find_visible(Walk *walk, ItemPointer root, ItemPointer newest)
+{
+	ItemPointerSetInvalid(newest);
+	if (!walk_begin(walk, root))
+		return false;
+	*newest = walk->record->t_self;
+	do
+	{
+		if (walk_visible(walk))
+			return true;
+		if (!too_new(walk, walk->record))
+		{
+			walk_unlock(walk);
+			return false;
+		}
+	} while (step_back(walk));
+	return false;
+}
+
 bool
 verity_root_fetch(Relation rel, ItemPointer root, Snapshot snapshot,
 				  Buffer *buffer, HeapTuple record, bool *all_dead)
 {
-	Walk		walk = {rel, snapshot, 0, false, false, buffer, record, 0};
+	Walk		walk = {.rel = rel,.snapshot = snapshot,.buffer = buffer,.record = record};
 	ItemPointerData newest;
+	bool		found;
 
 	/* a serializable transaction must find who wrote each newer version */
 	walk.plain = IsolationIsSerializable();
 
+	do
+		found = find_visible(&walk, root, &newest);
+	while (!found && walk_must_restart(&walk, root));
 	if (all_dead)
 		*all_dead = false;
-	if (!walk_begin(&walk, root))
+	if (found)
 	{
-		record->t_data = NULL;
-		if (all_dead)
-			*all_dead = root_was_reclaimed(&walk, root);
-		return false;
+		walk_unlock(&walk);
+		return true;
 	}
 
-	newest = record->t_self;
-	do
-	{
-		if (walk_visible(&walk))
-		{
-			walk_unlock(&walk);
-			return true;
-		}
-		if (!too_new(&walk, record))
-		{
-			walk_unlock(&walk);
-			break;
-		}
-	} while (step_back(&walk));
-
-	if (all_dead && walk_fetch(&walk, &newest))
+	if (all_dead && !ItemPointerIsValid(&newest))
+		*all_dead = root_was_reclaimed(&walk, root);
+	else if (all_dead && walk_fetch(&walk, &newest))
 		*all_dead = newest_is_dead(&walk, record);
 	record->t_data = NULL;
 	return false;
@@ -536,47 +575,61 @@ same_key_took_over(Walk *walk)
 	return taken;
 }
 
+/* Find the version that existed at the walk's position. */
+static bool
+find_at(Walk *walk, ItemPointer root)
+{
+	ItemPointerData newest;
+	bool		visible;
+
+	walk->cross_roots = false;
+	walk->plain = true;
+	if (!walk_begin(walk, root))
+		return false;
+	while (!exists_at(walk))
+	{
+		if (!step_back(walk))
+			return false;
+	}
+
+	newest = walk->record->t_self;
+	if (same_key_took_over(walk) || !walk_fetch(walk, &newest))
+		return false;
+
+	walk->cross_roots = true;
+	walk->plain = false;
+	while (too_new(walk, walk->record))
+	{
+		if (!step_back(walk))
+			return false;
+	}
+	visible = verity_record_visible_at(walk->rel, walk->record, walk->snapshot,
+									   *walk->buffer, walk->position);
+	walk_unlock(walk);
+	return visible;
+}
+
 bool
 verity_root_fetch_at(Relation rel, ItemPointer root, Snapshot snapshot,
 					 VerityPosition position, Buffer *buffer, HeapTuple record)
 {
-	Walk		walk = {rel, snapshot, position, false, true, buffer, record, 0};
-	ItemPointerData newest;
+	Walk		walk = {.rel = rel,.snapshot = snapshot,.position = position,
+	.buffer = buffer,.record = record};
+	bool		found;
 
 	Assert(IsMVCCSnapshot(snapshot));
-	if (!walk_begin(&walk, root))
-		return false;
-	while (!exists_at(&walk))
-	{
-		if (!step_back(&walk))
-			return false;
-	}
-
-	newest = record->t_self;
-	if (same_key_took_over(&walk) || !walk_fetch(&walk, &newest))
-		return false;
-
-	walk.cross_roots = true;
-	walk.plain = false;
-	while (too_new(&walk, record))
-	{
-		if (!step_back(&walk))
-			return false;
-	}
-	if (verity_record_visible_at(rel, record, snapshot, *buffer, position))
-	{
-		walk_unlock(&walk);
-		return true;
-	}
-	walk_unlock(&walk);
-	return false;
+	do
+		found = find_at(&walk, root);
+	while (!found && walk_must_restart(&walk, root));
+	return found;
 }
 
 bool
 verity_root_newest(Relation rel, ItemPointer root, Buffer *buffer,
 				   HeapTuple record, ItemPointer before)
 {
-	Walk		walk = {rel, SnapshotSelf, 0, false, true, buffer, record, 0};
+	Walk		walk = {.rel = rel,.snapshot = SnapshotSelf,.plain = true,
+	.buffer = buffer,.record = record};
 
 	ItemPointerSetInvalid(before);
 	if (!walk_begin(&walk, root))
