@@ -50,13 +50,16 @@ find_entry(Oid relid)
 	return vrel;
 }
 
+/* Kept for the entry's life; what relcache needs to compute it is not. */
 static Bitmapset *
 index_bitmap(Relation rel, IndexAttrBitmapKind kind)
 {
+	Bitmapset  *computed = RelationGetIndexAttrBitmap(rel, kind);
 	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
-	Bitmapset  *result = RelationGetIndexAttrBitmap(rel, kind);
+	Bitmapset  *result = bms_copy(computed);
 
 	MemoryContextSwitchTo(old);
+	bms_free(computed);
 	return result;
 }
 

@@ -283,6 +283,18 @@ VACUUM restless;
 INSERT INTO restless (id) SELECT generate_series(1, 1000);
 SELECT count(*) FROM restless;
 
+-- what a session keeps of a table does not grow with each of its changes
+CREATE TABLE kept (id int PRIMARY KEY, v text) USING verity;
+CREATE INDEX ON kept ((v || 'x')) WHERE id > 0;
+SELECT sum(used_bytes) AS before FROM pg_backend_memory_contexts WHERE name = 'TopMemoryContext' \gset
+DO $$ BEGIN
+	FOR i IN 1..300 LOOP
+		EXECUTE format('ALTER TABLE kept ALTER v SET STATISTICS %s', i);
+		PERFORM FROM kept WHERE id = 1;
+	END LOOP;
+END $$;
+SELECT sum(used_bytes) - :before < 100000 AS stays FROM pg_backend_memory_contexts WHERE name = 'TopMemoryContext';
+
 -- where history is not protected, the journal's own relations still are members
 DROP TABLE verity.journal;
 DROP SCHEMA ddl3 CASCADE;
