@@ -167,3 +167,15 @@ verity_is_table_oid(Oid relid)
 	ReleaseSysCache(tuple);
 	return result;
 }
+
+Relation
+verity_open_argument(Oid relid, LOCKMODE lockmode)
+{
+	Relation	rel = try_relation_open(relid, lockmode);
+
+	if (rel == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relid)));
+	return rel;
+}

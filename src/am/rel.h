@@ -78,6 +78,9 @@ extern void verity_schema_load(Relation rel, VerityRel *vrel);
 /* What was noted of a version; false when there is none. */
 extern bool verity_meta_schema_get(Relation rel, uint32 version, VerityMetaSchema *out);
 
+/* Open the relation that a function's argument names; an error where there is none. */
+extern Relation verity_open_argument(Oid relid, LOCKMODE lockmode);
+
 /* Leave the hint to the transaction that lifts this table's protection. */
 extern void verity_meta_set_release(Relation rel, uint64 serial);
 

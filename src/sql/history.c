@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/table.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_operator.h"
@@ -241,7 +242,7 @@ read_table(History *history, Oid relid)
 static void
 read_all(History *history, Oid relid)
 {
-	Relation	rel = table_open(relid, AccessShareLock);
+	Relation	rel = verity_open_argument(relid, AccessShareLock);
 	ListCell   *cell;
 
 	check_privileges(rel);
@@ -255,7 +256,7 @@ read_all(History *history, Oid relid)
 				read_table(history, lfirst_oid(cell));
 		}
 	}
-	table_close(rel, AccessShareLock);
+	relation_close(rel, AccessShareLock);
 }
 
 static void

@@ -329,6 +329,11 @@ verity_release(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("verity_release()");
 	PreventCommandIfParallelMode("verity_release()");
 
+	if (get_rel_name(relid) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relid)));
+
 	/* asked before the lock, so that others cannot lock the table by asking */
 	require_owner(relid);
 	rel = relation_open(relid, ShareUpdateExclusiveLock);

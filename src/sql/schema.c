@@ -427,7 +427,7 @@ Datum
 verity_table_definition(PG_FUNCTION_ARGS)
 {
 	Oid			relid = PG_GETARG_OID(0);
-	Relation	rel = relation_open(relid, AccessShareLock);
+	Relation	rel = verity_open_argument(relid, AccessShareLock);
 	char	   *definition;
 
 	if (!verity_is_table(rel))

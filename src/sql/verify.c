@@ -192,13 +192,36 @@ verify_table(VerifyContext *ctx, VerifyLedger *ledger, Relation rel)
 
 /* --- the SQL function --- */
 
+/* Errors unless this is a table that can be verified. */
+static void
+check_table(Oid relid)
+{
+	char	   *name = get_rel_name(relid);
+
+	if (name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relid)));
+	if (!verity_is_table_oid(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a verity table", name),
+				 errhint(get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE ?
+						 "Verify its partitions one by one, or call verity_verify() without a table to verify all of them." :
+						 "Call verity_verify() without a table to verify all of them.")));
+}
+
 /* Arguments as C has them; NULLs are defaults. */
 static void
 read_arguments(FunctionCallInfo fcinfo, VerifyContext *ctx)
 {
 	int			workers = PG_ARGISNULL(3) ? 0 : PG_GETARG_INT32(3);
+	const char *problem;
+	const char *hint;
 
-	ctx->only = PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0);
+	ctx->only = InvalidOid;
+	if (!PG_ARGISNULL(0))
+		check_table(ctx->only = PG_GETARG_OID(0));
 	ctx->from = PG_ARGISNULL(1) ? 1 : (VerityPosition) Max(PG_GETARG_INT64(1), 1);
 	ctx->to = PG_ARGISNULL(2) ? PG_UINT64_MAX : (VerityPosition) Max(PG_GETARG_INT64(2), 0);
 	ctx->with_keys = PG_ARGISNULL(4) ? verity_keys_available() : PG_GETARG_BOOL(4);
@@ -210,16 +233,11 @@ read_arguments(FunctionCallInfo fcinfo, VerifyContext *ctx)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("workers must be between 0 and %d", WORKERS_MAX)));
-	if (ctx->with_keys && !verity_keys_available())
+	if (ctx->with_keys && (problem = verity_keys_problem(&hint)) != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the keys cannot be had"),
-				 errhint("Check verity.master_key_file and verity.keystore_directory, or verify without keys.")));
-	if (OidIsValid(ctx->only) && !verity_is_table_oid(ctx->only))
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not a verity table", get_rel_name(ctx->only) ? get_rel_name(ctx->only) : "?"),
-				 errhint("Call verity_verify() without a table to verify all of them.")));
+				 errmsg("cannot verify with keys: %s", problem),
+				 errhint("%s", hint)));
 	ctx->workers = workers;
 }
 

@@ -200,6 +200,18 @@ ALTER EXTENSION verity DROP TABLE verity.journal;
 ALTER EXTENSION verity DROP FUNCTION verity_release(regclass, text);
 RESET verity.protect_history;
 
+-- arguments that name no verity table
+CREATE TABLE parts (a int) PARTITION BY LIST (a);
+\set VERBOSITY sqlstate
+SELECT verity_release(0::regclass, 'gone');
+SELECT verity_history(0::regclass);
+SELECT verity.table_definition(0::regclass);
+SELECT * FROM verity_verify(0::regclass);
+\set VERBOSITY default
+SELECT * FROM verity_verify(0::regclass);
+SELECT * FROM verity_verify('parts');
+SELECT * FROM verity_verify('pg_class');
+
 SELECT severity, check_name, object, detail FROM verity_verify() WHERE severity <> 'info';
 
 \c :home
