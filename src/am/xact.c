@@ -322,6 +322,8 @@ pre_commit(void)
 static void
 pre_prepare(void)
 {
+	/* a definition that changed takes a serial for its entry */
+	xact_schema_compute();
 	if (xact.serial == 0 && !takes_idempotency_id(0))
 		return;
 	ereport(ERROR,

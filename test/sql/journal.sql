@@ -98,6 +98,7 @@ SELECT "current_user", "current_user" <> "session_user" AS changed, reason, clie
 -- two-phase commit
 BEGIN; INSERT INTO journal_a VALUES (40, 'prepared'); PREPARE TRANSACTION 'journal';
 BEGIN; SET LOCAL verity.idempotency_id = '10addeed-9c0b-4ef8-bb6d-6bb9bd380a15'; PREPARE TRANSACTION 'journal';
+BEGIN; ALTER TABLE journal_a ADD COLUMN late int; PREPARE TRANSACTION 'journal';
 BEGIN; SELECT count(*) FROM journal_a; PREPARE TRANSACTION 'journal'; ROLLBACK PREPARED 'journal';
 
 -- nobody but the extension writes it
