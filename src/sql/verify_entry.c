@@ -251,9 +251,11 @@ check_hmac(VerifyContext *ctx, VerifyChain *chain, VerityEntry *entry, bool repo
 		return;
 	}
 	entry_core_encode(core, bytes);
-	if (!verity_journal_hmac_check(chain->journal_id, bytes, sizeof(bytes), entry->stored.hmac, &ok))
-		return;
-	chain->keyed++;
+	/* a journal that the keystore does not know was named by someone else */
+	if (verity_journal_hmac_check(chain->journal_id, bytes, sizeof(bytes), entry->stored.hmac, &ok))
+		chain->keyed++;
+	else
+		ok = false;
 	if (ok || reported || verify_is_doubtful(ctx, core->position))
 	{
 		if (ok)
