@@ -56,6 +56,9 @@ extern void verity_journal_wait_decided(VerityPosition position);
  */
 extern VerityOutcome verity_serial_outcome(uint64 serial, VerityPosition *position);
 
+/* Has this xid, which stands beside an entry unhashed, not been given out yet? */
+extern bool verity_xid_in_future(TransactionId xid);
+
 /* The last position whose time is <= t; 0 when before genesis. */
 extern VerityPosition verity_position_at(TimestampTz t);
 

@@ -190,6 +190,11 @@ resolve_doubt(JournalSession *session, uint64 decided, JournalDoubt *doubt)
 			if (doubt->first == 0)
 				doubt->first = position;
 			doubt->last = position;
+			if (verity_xid_in_future(entry->xid))
+				ereport(ERROR,
+						(errcode(ERRCODE_DATA_CORRUPTED),
+						 errmsg("journal entry " UINT64_FORMAT " names a transaction that does not exist", position),
+						 errhint("Run verity_verify() to see what is damaged.")));
 			if (TransactionIdIsInProgress(entry->xid))
 				journal_run_add(shared, entry->xid, entry->stored.core.serial, position);
 			else if (!TransactionIdDidCommit(entry->xid))

@@ -96,6 +96,13 @@ read_end(Relation journal, uint64 *last, uint64 *decided)
 	verity_entry_free(entry);
 }
 
+bool
+verity_xid_in_future(TransactionId xid)
+{
+	return TransactionIdIsNormal(xid) &&
+		TransactionIdFollowsOrEquals(xid, XidFromFullTransactionId(ReadNextFullTransactionId()));
+}
+
 /* Has the transaction that wrote this entry ended?  No entry: no. */
 static VerityOutcome
 resolve_position(Relation journal, uint64 position)
@@ -191,6 +198,11 @@ wait_position(Relation journal, uint64 position, TimestampTz start)
 	while (journal_entry_xid(journal, position, &xid) &&
 		   resolve_position(journal, position) == OUTCOME_UNDECIDED)
 	{
+		if (verity_xid_in_future(xid))
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("journal entry " UINT64_FORMAT " names a transaction that does not exist", position),
+					 errhint("Run verity_verify() to see what is damaged.")));
 		if (RecoveryInProgress())
 			poll_standby(start);
 		else if (TransactionIdIsCurrentTransactionId(xid))

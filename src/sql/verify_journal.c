@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "am/keys.h"
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
@@ -236,17 +237,39 @@ take_damage(VerifyContext *ctx, const char *damage, VerityPosition at)
 }
 
 /*
+ * Is the transaction of this entry still committing?  The xid beside an entry
+ * is not hashed: one that no backend runs (not given out yet, or of a prepared
+ * transaction) was put there, and would keep all that follows from being
+ * decided.
+ */
+static bool
+still_committing(VerifyContext *ctx, VerityEntry *entry)
+{
+	TransactionId xid = entry->xid;
+
+	if (!TransactionIdIsValid(xid) || !TransactionIdIsInProgress(xid))
+		return false;
+	if (!verity_xid_in_future(xid) &&
+		(RecoveryInProgress() || BackendXidGetPid(xid) != 0 || !TransactionIdIsInProgress(xid)))
+		return true;
+	verify_journal_finding(ctx, "entry", entry->stored.core.position, NULL, NULL,
+						   "the transaction id beside the entry is one that cannot be committing");
+	entry->xid = InvalidTransactionId;
+	return false;
+}
+
+/*
  * Is this entry past what can be checked strictly?  Behind the server's own
  * horizon, which stops at a missing entry, what has ended is decided as well.
  */
 static bool
-past_horizon(VerifyContext *ctx, const VerityEntry *entry)
+past_horizon(VerifyContext *ctx, VerityEntry *entry)
 {
 	VerityPosition position = entry->stored.core.position;
 
 	if (position <= ctx->horizon)
 		return false;
-	if (TransactionIdIsValid(entry->xid) && TransactionIdIsInProgress(entry->xid))
+	if (still_committing(ctx, entry))
 		return true;
 	ctx->horizon = position;
 	return false;
