@@ -452,6 +452,14 @@ compare_index(IndexCheck *check)
 	verify_sort_end(check->entries);
 }
 
+/* Would the planner not use this index yet, as get_relation_info decides? */
+static bool
+waits_for_xmin(Relation index)
+{
+	return index->rd_index->indcheckxmin &&
+		!TransactionIdPrecedes(HeapTupleHeaderGetXmin(index->rd_indextuple->t_data), TransactionXmin);
+}
+
 /* One index, its pages known to be sound. */
 static void
 check_index(IndexCheck *check)
@@ -466,7 +474,7 @@ check_index(IndexCheck *check)
 	}
 	check->complete = RelationGetIndexPredicate(index) == NIL && index->rd_rel->relam != HASH_AM_OID;
 	check->rows = table->ctx->with_keys && table->findings == 0 &&
-		hash_get_num_entries(table->damaged) == 0 && !index->rd_index->indcheckxmin;
+		hash_get_num_entries(table->damaged) == 0 && !waits_for_xmin(index);
 	check->values = check->rows && index->rd_rel->relam == BTREE_AM_OID;
 	check->scratch = AllocSetContextCreate(CurrentMemoryContext, "verity index entry",
 										   ALLOCSET_SMALL_SIZES);

@@ -9,18 +9,28 @@
  * the reader, so that the caller looks again for what it misses.
  *
  * Entries that are marked dead are left out, as every scan does.
+ *
+ * Walking meets every entry in whatever order, but lookups bisect.  So a
+ * btree's leaf must be in order, and a search for its first and for its last
+ * item must come to it; then one for any between does as well, since it goes
+ * with those two wherever they go the same way.
  */
 #include "postgres.h"
 
 #include "access/gist.h"
 #include "access/hash.h"
 #include "access/nbtree.h"
+#include "access/itup.h"
 #include "access/spgist_private.h"
 #include "catalog/pg_am.h"
 #include "miscadmin.h"
 #include "sql/verify.h"
 
 #define BTREE_LEVELS_MAX 64
+
+/* Pages that one search may visit, moves to the right included. */
+#define SEARCH_STEPS_MAX 1000
+#define SEARCH_TRIES 3
 
 typedef struct IndexWalk
 {
@@ -106,6 +116,41 @@ load_tuple(IndexWalk *walk, BlockNumber blkno, OffsetNumber offnum, Size *len)
 	return tuple;
 }
 
+/* Can this many values of the tuple be read?  Each value must end within it. */
+static bool
+tuple_sound(TupleDesc desc, int natts, IndexTuple tuple, Size len)
+{
+	Size		at = IndexInfoFindDataOffset(tuple->t_info);
+	const char *start = (const char *) tuple;
+
+	if (at > len)
+		return false;
+	for (int i = 0; i < natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (IndexTupleHasNulls(tuple) &&
+			att_isnull(i, (bits8 *) (start + sizeof(IndexTupleData))))
+			continue;
+		at = att_align_pointer(at, att->attalign, att->attlen, start + Min(at, len - 1));
+		if (at >= len)
+			return false;
+		if (att->attlen > 0)
+			at += att->attlen;
+		else if (att->attlen == -2)
+			at += strnlen(start + at, len - at) + 1;
+		else if (VARATT_IS_EXTERNAL(start + at) ||
+				 (!VARATT_IS_1B(start + at) && len - at < VARHDRSZ) ||
+				 VARSIZE_ANY(start + at) < (VARATT_IS_1B(start + at) ? VARHDRSZ_SHORT : VARHDRSZ))
+			return false;
+		else
+			at += VARSIZE_ANY(start + at);
+		if (at > len)
+			return false;
+	}
+	return true;
+}
+
 /* --- btree --- */
 
 /* One leaf tuple, which may stand for many rows. */
@@ -173,6 +218,169 @@ btree_leftmost(IndexWalk *walk)
 	return InvalidBlockNumber;
 }
 
+/* Compare a key with an item, dead ones too; false when it cannot be read. */
+static bool
+btree_compare(IndexWalk *walk, BTScanInsert key, BlockNumber blkno, OffsetNumber offnum, int32 *order)
+{
+	PageHeader	header = (PageHeader) walk->page.data;
+	ItemId		lp = PageGetItemId(walk->page.data, offnum);
+	BTPageOpaque opaque = BTPageGetOpaque(walk->page.data);
+	IndexTuple	tuple = (IndexTuple) PageGetItem(walk->page.data, lp);
+
+	*order = 1;
+	if (!P_ISLEAF(opaque) && offnum == P_FIRSTDATAKEY(opaque))
+		return true;			/* before all keys */
+	if (offnum > PageGetMaxOffsetNumber(walk->page.data) || !ItemIdHasStorage(lp) ||
+		ItemIdGetOffset(lp) < header->pd_upper || ItemIdGetLength(lp) < sizeof(IndexTupleData) ||
+		ItemIdGetOffset(lp) + ItemIdGetLength(lp) > header->pd_special ||
+		ItemIdGetOffset(lp) != MAXALIGN(ItemIdGetOffset(lp)) ||
+		IndexTupleSize(tuple) > ItemIdGetLength(lp) ||
+		!_bt_check_natts(walk->index, key->heapkeyspace, walk->page.data, offnum) ||
+		!tuple_sound(RelationGetDescr(walk->index), BTreeTupleGetNAtts(tuple, walk->index), tuple,
+					 IndexTupleSize(tuple)))
+		return damaged(walk, blkno, "a damaged index tuple");
+	*order = _bt_compare(walk->index, key, walk->page.data, offnum);
+	return true;
+}
+
+/* The child of an inner page that a search goes to; InvalidBlockNumber on damage. */
+static BlockNumber
+btree_child(IndexWalk *walk, BTScanInsert key, BlockNumber blkno)
+{
+	OffsetNumber low = P_FIRSTDATAKEY(BTPageGetOpaque(walk->page.data));
+	OffsetNumber high = PageGetMaxOffsetNumber(walk->page.data) + 1;
+	IndexTuple	tuple;
+	Size		len;
+
+	while (low < high)
+	{
+		OffsetNumber middle = low + (high - low) / 2;
+		int32		order;
+
+		if (!btree_compare(walk, key, blkno, middle, &order))
+			return InvalidBlockNumber;
+		if (order > 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low <= P_FIRSTDATAKEY(BTPageGetOpaque(walk->page.data)) ||
+		(tuple = load_tuple(walk, blkno, low - 1, &len)) == NULL)
+		return InvalidBlockNumber;
+	return BTreeTupleGetDownLink(tuple);
+}
+
+/* The leaf that a search for the key comes to; InvalidBlockNumber: none. */
+static BlockNumber
+btree_search(IndexWalk *walk, BTScanInsert key)
+{
+	BlockNumber blkno = BTREE_METAPAGE;
+
+	for (int step = 0; step < SEARCH_STEPS_MAX && blkno != InvalidBlockNumber; step++)
+	{
+		BTPageOpaque opaque = BTPageGetOpaque(walk->page.data);
+		int32		order = 1;
+
+		if (!load_page(walk, blkno, sizeof(BTPageOpaqueData)))
+			break;
+		if (blkno == BTREE_METAPAGE)
+		{
+			blkno = BTPageGetMeta(walk->page.data)->btm_fastroot;
+			if (blkno == BTREE_METAPAGE)
+				break;
+			continue;
+		}
+		if (!P_RIGHTMOST(opaque) && !P_IGNORE(opaque) &&
+			!btree_compare(walk, key, blkno, P_HIKEY, &order))
+			break;
+		if (!P_RIGHTMOST(opaque) && (P_IGNORE(opaque) || order > 0))
+			blkno = opaque->btpo_next;
+		else if (P_IGNORE(opaque) || P_ISLEAF(opaque))
+			return P_IGNORE(opaque) ? InvalidBlockNumber : blkno;
+		else
+			blkno = btree_child(walk, key, blkno);
+	}
+	return InvalidBlockNumber;
+}
+
+/* The search key of a leaf's item; NULL when it cannot be had. */
+static BTScanInsert
+btree_key(IndexWalk *walk, BlockNumber blkno, OffsetNumber offnum)
+{
+	Size		len;
+	IndexTuple	tuple = load_tuple(walk, blkno, offnum, &len);
+
+	if (tuple == NULL || BTreeTupleIsPivot(tuple) ||
+		(BTreeTupleIsPosting(tuple) && BTreeTupleGetPostingOffset(tuple) + sizeof(ItemPointerData) > len) ||
+		!tuple_sound(RelationGetDescr(walk->index), RelationGetDescr(walk->index)->natts, tuple, len))
+		return NULL;
+	return _bt_mkscankey(walk->index, tuple);
+}
+
+/* Are a leaf's items in order?  ends: the keys of the first and last ones. */
+static bool
+btree_leaf_in_order(IndexWalk *walk, BlockNumber blkno, BTScanInsert ends[2])
+{
+	OffsetNumber first = P_FIRSTDATAKEY(BTPageGetOpaque(walk->page.data));
+
+	ends[0] = ends[1] = NULL;
+	for (OffsetNumber offnum = first; offnum <= PageGetMaxOffsetNumber(walk->page.data); offnum++)
+	{
+		BTScanInsert key = btree_key(walk, blkno, offnum);
+		int32		order = 1;
+
+		if (key == NULL)
+			continue;
+		if (offnum > first && !btree_compare(walk, key, blkno, offnum - 1, &order))
+			return false;
+		if (order < (key->heapkeyspace ? 1 : 0))
+			return damaged(walk, blkno, "the items of a leaf are out of order");
+		if (ends[0] == NULL)
+			ends[0] = key;
+		else if (ends[1] != NULL)
+			pfree(ends[1]);
+		if (ends[0] != key)
+			ends[1] = key;
+	}
+	return true;
+}
+
+/*
+ * Is the leaf that was just read in order, and do searches come to it?  One
+ * that was split meanwhile is read again; walk's page may be another then.
+ */
+static void
+btree_check_leaf(IndexWalk *walk, BlockNumber blkno)
+{
+	IndexWalk  *down = palloc(sizeof(IndexWalk));
+	bool		found = false;
+
+	for (int tries = 0; tries < SEARCH_TRIES && !found && walk->damage == NULL; tries++)
+	{
+		BTScanInsert ends[2];
+
+		if (tries > 0 && !load_page(walk, blkno, sizeof(BTPageOpaqueData)))
+			break;
+		if (P_IGNORE(BTPageGetOpaque(walk->page.data)) || !P_ISLEAF(BTPageGetOpaque(walk->page.data)))
+			break;
+		if (!btree_leaf_in_order(walk, blkno, ends))
+			break;
+		found = true;
+		for (int i = 0; i < 2; i++)
+		{
+			if (ends[i] == NULL)
+				continue;
+			*down = *walk;
+			/* among equal keys without TIDs, a search comes to the first */
+			found = found && (!ends[i]->heapkeyspace || btree_search(down, ends[i]) == blkno);
+			pfree(ends[i]);
+		}
+		if (!found && tries == SEARCH_TRIES - 1)
+			damaged(walk, blkno, "a search does not come to this leaf");
+	}
+	pfree(down);
+}
+
 static void
 walk_btree(IndexWalk *walk)
 {
@@ -183,6 +391,7 @@ walk_btree(IndexWalk *walk)
 	{
 		BTPageOpaque opaque;
 		OffsetNumber last;
+		BlockNumber next;
 
 		if (!load_page(walk, blkno, sizeof(BTPageOpaqueData)))
 		{
@@ -204,7 +413,10 @@ walk_btree(IndexWalk *walk)
 			if (tuple != NULL)
 				btree_tuple(walk, blkno, tuple, len);
 		}
-		blkno = opaque->btpo_next;
+		next = opaque->btpo_next;
+		if (walk->damage == NULL && last != InvalidOffsetNumber)
+			btree_check_leaf(walk, blkno);
+		blkno = next;
 	}
 }
 
@@ -306,37 +518,9 @@ verify_index_walk(Relation index, VerifyIndexEntry entry, void *arg, BlockNumber
 	return damage;
 }
 
-/* Can this tuple be deformed?  Each value must end within it. */
+/* Can this tuple be deformed? */
 bool
 verify_index_tuple_sound(TupleDesc desc, IndexTuple tuple, Size len)
 {
-	Size		at = IndexInfoFindDataOffset(tuple->t_info);
-	const char *start = (const char *) tuple;
-
-	if (at > len)
-		return false;
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-
-		if (IndexTupleHasNulls(tuple) &&
-			att_isnull(i, (bits8 *) (start + sizeof(IndexTupleData))))
-			continue;
-		at = att_align_pointer(at, att->attalign, att->attlen, start + Min(at, len - 1));
-		if (at >= len)
-			return false;
-		if (att->attlen > 0)
-			at += att->attlen;
-		else if (att->attlen == -2)
-			at += strnlen(start + at, len - at) + 1;
-		else if (VARATT_IS_EXTERNAL(start + at) ||
-				 (!VARATT_IS_1B(start + at) && len - at < VARHDRSZ) ||
-				 VARSIZE_ANY(start + at) < (VARATT_IS_1B(start + at) ? VARHDRSZ_SHORT : VARHDRSZ))
-			return false;
-		else
-			at += VARSIZE_ANY(start + at);
-		if (at > len)
-			return false;
-	}
-	return true;
+	return tuple_sound(desc, desc->natts, tuple, len);
 }
