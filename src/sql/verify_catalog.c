@@ -16,6 +16,7 @@
 #include "access/visibilitymap.h"
 #include "access/xact.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "miscadmin.h"
 #include "sql/schema.h"
 #include "sql/verify.h"
@@ -23,6 +24,7 @@
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 static void
 catalog_finding(VerifyContext *ctx, VerifyLedger *ledger, VerifySeverity severity, const char *check,
@@ -186,6 +188,31 @@ note_namesakes(VerifyContext *ctx, VerifyLedger *ledger, Relation rel)
 	table_close(pg_class, AccessShareLock);
 }
 
+/* What inherits from the table and is none of the journal's is read with it. */
+static void
+check_children(VerifyContext *ctx, VerifyLedger *ledger, Relation rel)
+{
+	List	   *children = find_inheritance_children(RelationGetRelid(rel), NoLock);
+	ListCell   *lc;
+
+	foreach(lc, children)
+	{
+		HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(lfirst_oid(lc)));
+		Form_pg_class form;
+
+		if (!HeapTupleIsValid(tuple))
+			continue;
+		form = (Form_pg_class) GETSTRUCT(tuple);
+		if (form->relkind != RELKIND_RELATION || form->relam != verity_am_oid() ||
+			form->relpersistence != RELPERSISTENCE_PERMANENT)
+			catalog_finding(ctx, ledger, VERIFY_WARNING, "child", NULL,
+							quote_qualified_identifier(get_namespace_name(form->relnamespace),
+													   NameStr(form->relname)),
+							"its rows are read with the table's, and no journal covers them");
+		ReleaseSysCache(tuple);
+	}
+}
+
 typedef struct CatalogWork
 {
 	VerifyContext *ctx;
@@ -208,6 +235,7 @@ catalog_table(void *arg)
 		check_versions(ctx, ledger, rel);
 		check_visibility_map(ctx, ledger, rel);
 		note_namesakes(ctx, ledger, rel);
+		check_children(ctx, ledger, rel);
 		work->table(ctx, ledger, rel);
 	}
 	if (rel != NULL)
