@@ -14,6 +14,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "am/idempotency.h"
+#include "am/journal_store.h"
 #include "catalog/namespace.h"
 #include "miscadmin.h"
 #include "sql/verify.h"
@@ -26,6 +27,7 @@
 /* One row of the table. */
 typedef struct IdempotencyRow
 {
+	Oid			role;
 	uint64		serial;
 	pg_uuid_t	id;
 } IdempotencyRow;
@@ -33,13 +35,16 @@ typedef struct IdempotencyRow
 static bool
 read_row(HeapTuple tuple, TupleDesc desc, IdempotencyRow *row)
 {
+	bool		no_role;
 	bool		no_id;
 	bool		no_serial;
+	Datum		role = heap_getattr(tuple, IDEMPOTENCY_ROLE, desc, &no_role);
 	Datum		id = heap_getattr(tuple, IDEMPOTENCY_ID, desc, &no_id);
 	Datum		serial = heap_getattr(tuple, IDEMPOTENCY_SERIAL, desc, &no_serial);
 
-	if (no_id || no_serial)
+	if (no_role || no_id || no_serial)
 		return false;
+	row->role = DatumGetObjectId(role);
 	row->id = *DatumGetUUIDP(id);
 	row->serial = (uint64) DatumGetInt64(serial);
 	return true;
@@ -58,6 +63,33 @@ entry_has_id(VerityPosition position, const IdempotencyRow *row)
 	return same;
 }
 
+/*
+ * Is this row what a second commit with its id would find?  It looks by role,
+ * in the index.  The entry has the role's name then, which may have changed.
+ */
+static void
+check_found(VerifyContext *ctx, const IdempotencyRow *row, VerityPosition position)
+{
+	VerityEntry *entry = verity_journal_read(position);
+	char	   *name = GetUserNameFromId(row->role, true);
+	VerifyFinding f;
+
+	if (idempotency_find(row->role, row->id.data) != position)
+		verify_object_finding(ctx, OBJECT, "idempotency", position, NULL, NULL,
+							  "the index does not lead to the id of this entry: its work could be done again");
+	else if (entry != NULL && entry->stored.metadata.current_user != NULL &&
+			 (name == NULL || strcmp(name, entry->stored.metadata.current_user) != 0))
+	{
+		verify_finding_init(&f, VERIFY_INFO, "role", OBJECT, position);
+		strlcpy(f.expected, entry->stored.metadata.current_user, sizeof(f.expected));
+		strlcpy(f.found, name ? name : "none", sizeof(f.found));
+		strlcpy(f.detail, "the role that has this id had another name at commit, unless the row was altered",
+				sizeof(f.detail));
+		verify_report_add(ctx->report, &f);
+	}
+	verity_entry_free(entry);
+}
+
 static void
 check_row(VerifyContext *ctx, const IdempotencyRow *row, VerifyPositions *matched)
 {
@@ -72,6 +104,7 @@ check_row(VerifyContext *ctx, const IdempotencyRow *row, VerifyPositions *matche
 	if (outcome == OUTCOME_COMMITTED && entry_has_id(position, row))
 	{
 		verify_positions_add(matched, position);
+		check_found(ctx, row, position);
 		return;
 	}
 	snprintf(found, sizeof(found), "serial " UINT64_FORMAT, row->serial);
