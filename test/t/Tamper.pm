@@ -14,7 +14,7 @@ our @EXPORT = qw(
   records find_record set_record record_field set_infomask
   remove_item copy_record add_item set_xact_status flip_byte
   tid_bytes swap_pages truncate_file
-  journal_items journal_item rewrite_tail
+  journal_items journal_item rewrite_tail rename_journal
   XMIN_COMMITTED XMIN_INVALID XMAX_COMMITTED XMAX_INVALID
 );
 
@@ -223,12 +223,35 @@ sub rewrite_tail
 	my $first = journal_item($path, $position);
 	patch_file($path, $first->{core} + 12, 16,
 		sub { my ($raw, $time) = unpack 'Q>Q>', $_[0]; pack 'Q>Q>', $raw + 1, $time + 1 });
+	chain_from($path, $position);
+	return;
+}
+
+# Put the hash of each entry from this position on into the next.
+sub chain_from
+{
+	my ($path, $position) = @_;
 	my $previous;
 	for my $item (grep { $_->{position} >= $position } journal_items($path))
 	{
 		write_bytes($path, $item->{core} + 52, $previous) if defined $previous;
 		$previous = sha256("\0" . read_bytes($path, $item->{core}, 148));
 	}
+	return;
+}
+
+# Turn the first generation into one of a clone, with a made-up journal id
+# (src/chain/control.c), and make the chain whole behind it.
+sub rename_journal
+{
+	my ($path) = @_;
+	my ($item) = grep { $_->{kind} == 3 } journal_items($path);
+	my $len = unpack 'L>', read_bytes($path, $item->{core} + 152, 4);
+	my $body = read_bytes($path, $item->{core} + 156, $len);
+	substr($body, 45, 17) = "\x03" . 'made-up journal.';
+	write_bytes($path, $item->{core} + 156, $body);
+	write_bytes($path, $item->{core} + 84, sha256("\0\x05\x01" . $body));
+	chain_from($path, $item->{position});
 	return;
 }
 

@@ -363,7 +363,51 @@ sub page_cases
 			},
 			finds => ['public.patients_pkey: index'],
 		},
+		{
+			name => 'two items of an index leaf in each other\'s place',
+			files => sub { exchange_pointers($_[1]{patients_pkey}, 60, 70) },
+			finds => ['public.patients_pkey: index'],
+		},
+		{
+			name => 'two index entries exchanged, and the index called young',
+			sql => q(UPDATE pg_index SET indcheckxmin = true WHERE indexrelid = 'patients_pkey'::regclass),
+			files => sub {
+				my @items = page_items($_[1]{patients_pkey}, 1);
+				my ($one, $other) = map { read_bytes($_[1]{patients_pkey}, $items[$_]{offset}, 6) } 60, 70;
+				write_bytes($_[1]{patients_pkey}, $items[60]{offset}, $other);
+				write_bytes($_[1]{patients_pkey}, $items[70]{offset}, $one);
+			},
+			finds => ['public.patients_pkey: index'],
+			keyless => [],
+		},
+		{
+			name => 'an idempotency id taken out of its index',
+			before => sub {
+				my ($sql, $facts) = @_;
+				$sql->(q(BEGIN; SET LOCAL verity.idempotency_id = '11111111-1111-1111-1111-111111111111';
+					INSERT INTO visits VALUES (50, 'c', 'w'); COMMIT));
+				$facts->{ids} = $sql->(q(SELECT pg_relation_filepath('verity.idempotency_pkey')));
+			},
+			files => sub {
+				my ($node, $file, $facts) = @_;
+				my $path = $node->data_dir . "/$facts->{ids}";
+				patch_file($path, (page_items($path, 1))[0]{pointer}, 4,
+					sub { pack 'L<', unpack('L<', $_[0]) | (3 << 15) });
+			},
+			finds => ['verity.idempotency: idempotency'],
+		},
 	);
+}
+
+# Let two line pointers of block 1 lead to each other's item.
+sub exchange_pointers
+{
+	my ($path, $one, $other) = @_;
+	my @items = page_items($path, 1);
+	my ($a, $b) = map { read_bytes($path, $items[$_]{pointer}, 4) } $one, $other;
+	write_bytes($path, $items[$one]{pointer}, $b);
+	write_bytes($path, $items[$other]{pointer}, $a);
+	return;
 }
 
 # Where the map's bits of a block stand: at the end of the meta page's struct.
@@ -440,6 +484,17 @@ sub catalog_cases
 			finds => ['public.north: schema'],
 		},
 		{
+			name => 'the length of a column changed in the catalog',
+			sql => q(UPDATE pg_attribute SET attlen = 2, attalign = 's' WHERE attrelid = 'visits'::regclass AND attname = 'id'),
+			finds => ['public.visits: schema'],
+		},
+		{
+			name => 'a heap table whose rows are read with the table\'s',
+			sql => q(CREATE TABLE more () INHERITS (patients) USING heap;
+				INSERT INTO more VALUES (7, 'nobody', 'positive', '')),
+			finds => ["$patients: child"],
+		},
+		{
 			name => 'the access method changed in the catalog',
 			sql => q(UPDATE pg_class SET relam = (SELECT oid FROM pg_am WHERE amname = 'heap') WHERE relname = 'doomed'),
 			finds => ['public.doomed: table'],
@@ -513,6 +568,22 @@ sub journal_cases
 			files => sub { rewrite_tail($_[1]{$journal}, $_[2]{last} - 1) },
 			finds => ['verity.journal: hmac'],
 			keyless => [],
+		},
+		{
+			name => 'the journal rewritten consistently, under an id that the keystore does not know',
+			files => sub { rename_journal($_[1]{$journal}) },
+			finds => ['verity.journal: hmac'],
+			keyless => [],
+		},
+		{
+			name => 'a transaction that does not exist beside the last entry, and its record removed',
+			files => sub {
+				my ($node, $file, $facts) = @_;
+				my $item = journal_item($file->{$journal}, $facts->{last});
+				patch_file($file->{$journal}, $item->{offset} + 8, 4, sub { pack 'L<', $item->{xid} + 900_000_000 });
+				remove_item($file->{north}, (records($file->{north}))[-1]{tid});
+			},
+			finds => [ 'public.north: missing', 'verity.journal: entry' ],
 		},
 		{
 			name => 'the HMAC of an entry changed',
