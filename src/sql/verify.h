@@ -503,6 +503,13 @@ extern void verify_scan_block(VerifyScan *scan, BlockNumber blkno);
 extern void verify_scan_end(VerifyScan *scan);
 
 /* The record that is at tid now; false when there is none. */
+/* ItemPointerEquals, which asserts that both are valid; forged ones need not be. */
+static inline bool
+verify_same_tid(const ItemPointerData *a, const ItemPointerData *b)
+{
+	return ItemPointerCompare(unconstify(ItemPointerData *, a), unconstify(ItemPointerData *, b)) == 0;
+}
+
 extern bool verify_live_record(Relation rel, ItemPointer tid, VerifyRecord *record);
 
 /* verify_toast.c: pieces of a TOASTed record's ciphertext || tag */

@@ -167,7 +167,7 @@ check_current(VerifyTable *table, const VerifyRecord *record)
 	}
 	if (record->marks & VR_XMAX_LIES)
 		record_finding(table, "envelope", record, NULL, NULL, "pg_xact disagrees on xmax");
-	if (!(record->marks & VR_XMAX_PRESENT) && !ItemPointerEquals((ItemPointer) &record->ctid, (ItemPointer) &record->tid))
+	if (!(record->marks & VR_XMAX_PRESENT) && !verify_same_tid(&record->ctid, &record->tid))
 	{
 		char		expected[32];
 		char		found[32];
@@ -195,21 +195,21 @@ check_tids(VerifyTable *table, const VerifyRecord *record, const VerifyRecord *n
 	char		expected[32];
 	char		found[32];
 
-	if (!ItemPointerEquals((ItemPointer) &record->ctid, &forward) &&
+	if (!verify_same_tid(&record->ctid, &forward) &&
 		!(deleted && ItemPointerIndicatesMovedPartitions(&record->ctid)))
 	{
 		tid_text(expected, sizeof(expected), &forward);
 		tid_text(found, sizeof(found), &record->ctid);
 		record_finding(table, "link", record, expected, found, "the link to the next version");
 	}
-	if (!ItemPointerEquals((ItemPointer) &next->prev, (ItemPointer) &record->tid))
+	if (!verify_same_tid(&next->prev, &record->tid))
 	{
 		tid_text(expected, sizeof(expected), &record->tid);
 		tid_text(found, sizeof(found), &next->prev);
 		record_finding(table, "link", next, expected, found, "the link to the version before");
 	}
 	if (!deleted && !(next->flags & ENVELOPE_ROOT) &&
-		!ItemPointerEquals((ItemPointer) &next->root, &root))
+		!verify_same_tid(&next->root, &root))
 	{
 		tid_text(expected, sizeof(expected), &root);
 		tid_text(found, sizeof(found), &next->root);

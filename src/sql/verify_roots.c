@@ -54,7 +54,7 @@ verify_roots_put(VerifyTable *table, const VerifyRecord *record, bool ended_insi
 	uint64		position = record->truth == TRUTH_DEAD ? PG_UINT64_MAX : record->position;
 
 	if (is_root && !ended_inside &&
-		ItemPointerEquals((ItemPointer) &record->root, (ItemPointer) &record->tid))
+		verify_same_tid(&record->root, &record->tid))
 		return;
 	memset(&member, 0, sizeof(member));
 	position = pg_hton64(position);
@@ -81,7 +81,7 @@ find_member(RootGroup *group, const ItemPointerData *tid)
 	if (group->by_tid == NULL)
 	{
 		for (uint64 i = 0; i < group->count; i++)
-			if (ItemPointerEquals(&group->members[i].tid, (ItemPointer) tid))
+			if (verify_same_tid(&group->members[i].tid, tid))
 				return i;
 		return -1;
 	}
@@ -139,7 +139,7 @@ hint_is_later(VerifyTable *table, const RootMember *root)
 	ItemPointerData hint = root->hint;
 
 	if (!verify_live_record(table->rel, &hint, &record) || (record.flags & ENVELOPE_ROOT) ||
-		!ItemPointerEquals(&record.root, (ItemPointer) &root->tid))
+		!verify_same_tid(&record.root, &root->tid))
 		return false;
 	return verify_outcome(table->ctx, verify_record_serial(&record), &position) != OUTCOME_COMMITTED ||
 		position > table->ctx->horizon;
@@ -228,7 +228,7 @@ verify_roots(VerifyTable *table)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (group.count > 0 &&
-			!ItemPointerEquals(&group.members[0].root, (ItemPointer) &member->root))
+			!verify_same_tid(&group.members[0].root, &member->root))
 			check_group(table, &group);
 		if (group.count == group.capacity)
 		{

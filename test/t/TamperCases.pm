@@ -240,6 +240,13 @@ sub envelope_cases
 			finds => ["$patients: link"],
 		},
 		{
+			name => 'links of a version zeroed',
+			files => sub {
+				set_record($_[1]{patients}, tid($_[2], 'patients/10'), $_, "\0" x 6) for qw(prev root);
+			},
+			finds => ["$patients: link"],
+		},
+		{
 			name => 'a skip pointer redirected',
 			files => sub {
 				set_record($_[1]{patients}, tid($_[2], 'patients/10'), 'skip', tid_bytes(tid($_[2], 'patients/1')));
