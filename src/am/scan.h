@@ -83,7 +83,8 @@ verity_item_record(Relation rel, Buffer buffer, OffsetNumber offset, HeapTuple r
 	record->t_data = NULL;
 	if (!ItemIdIsNormal(item))
 		return false;
-	if (unlikely(ItemIdGetLength(item) < SEALED_OFFSET + RECORD_HEADER_SIZE))
+	if (unlikely(ItemIdGetLength(item) < SEALED_OFFSET + RECORD_HEADER_SIZE ||
+				 ItemIdGetOffset(item) + ItemIdGetLength(item) > BLCKSZ))
 		verity_item_damaged(rel, buffer, offset);
 
 	ItemPointerSet(&record->t_self, BufferGetBlockNumber(buffer), offset);

@@ -201,6 +201,13 @@ read_page(History *history, BlockNumber blkno)
 
 		if (!ItemIdIsNormal(lp))
 			continue;
+		if (ItemIdGetLength(lp) < SEALED_OFFSET + RECORD_HEADER_SIZE ||
+			ItemIdGetOffset(lp) + ItemIdGetLength(lp) > BLCKSZ)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("item (%u,%u) of table \"%s\" is no record", blkno, off,
+							RelationGetRelationName(history->rel)),
+					 errhint("Run verity_verify() on the table.")));
 		record.t_data = (HeapTupleHeader) PageGetItem(page, lp);
 		record.t_len = ItemIdGetLength(lp);
 		record.t_tableOid = RelationGetRelid(history->rel);
