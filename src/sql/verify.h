@@ -335,6 +335,7 @@ extern void verify_journal_finish(VerifyContext *ctx);
 /* verify_serials.c */
 extern void verify_serials(VerifyContext *ctx);
 extern void verify_heads(VerifyContext *ctx);
+extern void verify_journal_meta(VerifyContext *ctx);
 extern void verify_subxids(VerifyContext *ctx);
 
 /* verify_idempotency.c */

@@ -479,6 +479,7 @@ summary(VerifyContext *ctx)
 void
 verify_journal_finish(VerifyContext *ctx)
 {
+	verify_journal_meta(ctx);
 	verify_journal_tail(ctx);
 	verify_entry_end(ctx, &ctx->journal->chain);
 	verify_heads(ctx);

@@ -5,6 +5,8 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
+#include "am/journal_store.h"
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
 #include "sql/verify.h"
@@ -242,6 +244,50 @@ verify_heads(VerifyContext *ctx)
 	hash_seq_init(&seq, ctx->ledgers);
 	while ((ledger = hash_seq_search(&seq)) != NULL)
 		check_head(ctx, ledger);
+}
+
+/* The journal's meta page, before and after the journal's end was read. */
+static void
+read_meta(void *arg)
+{
+	JournalMeta *meta = arg;
+	Relation	journal = table_open(journal_oid(), AccessShareLock);
+
+	journal_meta_read(journal, meta);
+	table_close(journal, AccessShareLock);
+}
+
+/* What new serials, ledger numbers and generations go on from must not go back. */
+void
+verify_journal_meta(VerifyContext *ctx)
+{
+	VerifyChain *chain = &ctx->journal->chain;
+	JournalMeta *before = palloc0(sizeof(JournalMeta));
+	JournalMeta *meta = palloc0(sizeof(JournalMeta));
+	HASH_SEQ_STATUS seq;
+	VerifyLedger *ledger;
+	uint32		ledgers = 0;
+	char		message[160];
+
+	if (!verify_guard(read_meta, before, message, sizeof(message)))
+	{
+		verify_journal_finding(ctx, "meta", 0, NULL, message, "the meta page cannot be read");
+		return;
+	}
+	verify_journal_tail(ctx);
+	if (!chain->have_journal_id || chain->gaps > 0 || ctx->journal->doubtful->count > 0 ||
+		!verify_guard(read_meta, meta, message, sizeof(message)) ||
+		before->generation_count != meta->generation_count)
+		return;
+	hash_seq_init(&seq, ctx->ledgers);
+	while ((ledger = hash_seq_search(&seq)) != NULL)
+		ledgers = Max(ledgers, ledger->number);
+	if (memcmp(meta->journal_id, chain->journal_id, sizeof(meta->journal_id)) != 0 ||
+		meta->generation_count != chain->generation_number ||
+		meta->reserved_serial < Max(chain->serial_max, chain->serial_last) ||
+		meta->ledger_count < ledgers)
+		verify_journal_finding(ctx, "meta", 0, NULL, NULL,
+							   "the meta page does not agree with the entries: a write could use a number again");
 }
 
 /* No xmin of one transaction's record is the xid of another's entry. */

@@ -241,7 +241,8 @@ sub chain_from
 }
 
 # Turn the first generation into one of a clone, with a made-up journal id
-# (src/chain/control.c), and make the chain whole behind it.
+# (src/chain/control.c) that the meta page has as well, and make the chain
+# whole behind it.
 sub rename_journal
 {
 	my ($path) = @_;
@@ -251,6 +252,7 @@ sub rename_journal
 	substr($body, 45, 17) = "\x03" . 'made-up journal.';
 	write_bytes($path, $item->{core} + 156, $body);
 	write_bytes($path, $item->{core} + 84, sha256("\0\x05\x01" . $body));
+	write_bytes($path, 24 + 48, 'made-up journal.');
 	chain_from($path, $item->{position});
 	return;
 }

@@ -593,6 +593,11 @@ sub journal_cases
 			finds => [ 'public.north: missing', 'verity.journal: entry' ],
 		},
 		{
+			name => 'serials given back on the meta page of the journal',
+			files => sub { patch_file($_[1]{$journal}, 24 + 24, 8, sub { pack 'Q<', 1 }) },
+			finds => ['verity.journal: meta'],
+		},
+		{
 			name => 'the HMAC of an entry changed',
 			files => sub {
 				my $item = journal_item($_[1]{$journal}, $_[2]{reason});
