@@ -15,6 +15,22 @@ PG_FUNCTION_INFO_V1(verity_init_keystore);
 PG_FUNCTION_INFO_V1(verity_accept_journal);
 PG_FUNCTION_INFO_V1(verity_initialize);
 
+/*
+ * Was this database's journal written under a keystore?  Its last entry's
+ * HMAC tells: without keys it is all zeros.
+ */
+static bool
+journal_was_keyed(void)
+{
+	static const uint8 none[ENTRY_HMAC_SIZE];
+	VerityEntry *entry;
+
+	if (!verity_journal_exists())
+		return false;
+	entry = verity_journal_read(verity_journal_last());
+	return entry != NULL && memcmp(entry->stored.hmac, none, ENTRY_HMAC_SIZE) != 0;
+}
+
 /* Make the cluster's keystore; false where there is one. */
 Datum
 verity_init_keystore(PG_FUNCTION_ARGS)
@@ -24,6 +40,12 @@ verity_init_keystore(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be superuser to make the keystore"),
 				 errhint("Ask a superuser to call verity_init_keystore().")));
+	if (!verity_keystore_exists() && journal_was_keyed())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("this database's journal was written under a keystore that is not there"),
+				 errdetail("A new keystore could open none of its records."),
+				 errhint("Put the keystore back from its backup, or set verity.keystore_directory to where it is.")));
 	PG_RETURN_BOOL(verity_keystore_init());
 }
 

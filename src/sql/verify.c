@@ -241,6 +241,20 @@ read_arguments(FunctionCallInfo fcinfo, VerifyContext *ctx)
 	ctx->workers = workers;
 }
 
+/* Keys that are set up, and yet are not to be had, may not pass unnoticed. */
+static void
+report_missing_keys(VerifyContext *ctx)
+{
+	VerifyFinding finding;
+	const char *hint;
+
+	verify_finding_init(&finding, VERIFY_WARNING, "keys", "keystore", 0);
+	snprintf(finding.detail, sizeof(finding.detail),
+			 "verified without keys, although a master key is configured: %s",
+			 verity_keys_problem(&hint));
+	verify_report_add(ctx->report, &finding);
+}
+
 /* The passes, in order. */
 static void
 run(VerifyContext *ctx)
@@ -276,6 +290,9 @@ verity_verify(PG_FUNCTION_ARGS)
 	read_arguments(fcinfo, ctx);
 	ctx->memory = CurrentMemoryContext;
 	ctx->report = verify_report_begin(fcinfo);
+	if (PG_ARGISNULL(4) && !ctx->with_keys &&
+		(verity_master_key_file[0] != '\0' || verity_master_key_command[0] != '\0'))
+		report_missing_keys(ctx);
 	verify_progress_begin();
 	PG_TRY();
 	{

@@ -243,6 +243,11 @@ verify_is_clean($node, 'keys made, lost and found again');
 # a server that lost its keystore writes no entry without an HMAC
 rename $dir, "$dir.away" or die "$dir: $!";
 refused('no keystore any more', '55000', 'keystore ".*" does not exist', 'CREATE TABLE unkeyed (id int) USING verity');
+refused('a new keystore over a lost one', '55000', 'written under a keystore that is not there', 'SELECT verity_init_keystore()');
+ok(!-e $dir, 'no new keystore was made');
+like($node->safe_psql('postgres', q(SELECT severity || ' ' || check_name || ' ' || detail FROM verity_verify() WHERE severity <> 'info')),
+	qr/^warning keys verified without keys, although a master key is configured: .*does not exist/, 'verify warns that it had no keys');
+is($node->safe_psql('postgres', q(SELECT count(*) FROM verity_verify(with_keys => false) WHERE severity <> 'info')), '0', 'unless it was asked to use none');
 rename "$dir.away", $dir or die "$dir: $!";
 verify_is_clean($node, 'the keystore lost and found again');
 is($node->safe_psql('postgres', q(SELECT count(*) FROM verity_verify() WHERE severity = 'info' AND check_name = 'hmac')),
