@@ -233,6 +233,16 @@ verity_journal_wait_decided(VerityPosition position)
 	table_close(journal, AccessShareLock);
 }
 
+void
+journal_lock_for_lookup(void)
+{
+	Relation	journal = table_open(journal_oid(), AccessShareLock);
+
+	check_cache(journal);
+	LockRelationOid(serials_oid, AccessShareLock);
+	table_close(journal, NoLock);
+}
+
 /* Copy a serial page into its place in the cache. */
 static void
 read_serial_page(SerialPage *page, BlockNumber blkno)

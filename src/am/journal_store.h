@@ -146,6 +146,12 @@ typedef struct JournalRels
 
 /* OID of verity.journal in this database (cached), InvalidOid: none. */
 extern Oid	journal_oid(void);
+
+/*
+ * Lock what verity_serial_outcome reads until the transaction ends, so that
+ * no lock is waited for while a page is locked.
+ */
+extern void journal_lock_for_lookup(void);
 extern void journal_rels_open(JournalRels *rels, LOCKMODE mode);
 extern void journal_rels_close(JournalRels *rels, LOCKMODE mode);
 

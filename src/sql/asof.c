@@ -16,7 +16,6 @@
 #include "access/parallel.h"
 #include "access/xact.h"
 #include "executor/executor.h"
-#include "storage/lmgr.h"
 #include "tcop/utility.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -196,8 +195,7 @@ asof_executor_start(QueryDesc *query, int eflags)
 	if (position != 0)
 	{
 		check_query(query, position);
-		/* so that no lock is waited for while visibility is looked up */
-		LockRelationOid(journal_oid(), AccessShareLock);
+		journal_lock_for_lookup();
 		bind_query(query, position);
 	}
 	if (stays_in_worker())

@@ -603,6 +603,15 @@ SELECT operation, count(*) FROM verity_history('part') GROUP BY 1 ORDER BY 1;
 CREATE TABLE part_c PARTITION OF part FOR VALUES FROM (30) TO (40) USING heap;
 SELECT * FROM verity_history('part');
 
+-- what looking serials up reads is locked before any page is
+SELECT verity_position() AS position \gset
+BEGIN;
+SET LOCAL verity.as_of = :'position';
+SELECT relation::regclass, mode FROM pg_locks
+	WHERE pid = pg_backend_pid() AND relation IN ('verity.journal'::regclass, 'verity.journal_serials'::regclass)
+	ORDER BY 1;
+COMMIT;
+
 DROP TABLE part, big, hist, idx, shape, child, scratch, rls_doc, rls_who;
 DROP MATERIALIZED VIEW counted;
 DROP VIEW long;
