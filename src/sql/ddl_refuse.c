@@ -244,6 +244,19 @@ refuse_extension(Node *statement)
 	}
 }
 
+/* The journal is found by its schema's name: without it nothing is protected. */
+static void
+refuse_rename(RenameStmt *statement)
+{
+	if (statement->renameType != OBJECT_SCHEMA || strcmp(statement->subname, "verity") != 0 ||
+		!verity_journal_exists())
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("cannot rename schema \"verity\" because it holds the journal"),
+			 errhint("The journal belongs to extension verity, which alone writes it.")));
+}
+
 void
 verity_refuse_utility(Node *statement)
 {
@@ -251,6 +264,9 @@ verity_refuse_utility(Node *statement)
 	{
 		case T_AlterTableStmt:
 			refuse_alter_table((AlterTableStmt *) statement);
+			break;
+		case T_RenameStmt:
+			refuse_rename((RenameStmt *) statement);
 			break;
 		case T_IndexStmt:
 			refuse_if_journal(((IndexStmt *) statement)->relation, "index");

@@ -182,6 +182,7 @@ SET verity.protect_history = off;
 DROP EXTENSION verity;
 DROP EXTENSION verity CASCADE;
 DROP SCHEMA verity CASCADE;
+ALTER SCHEMA verity RENAME TO elsewhere;
 DROP TABLE verity.journal;
 TRUNCATE verity.journal;
 ALTER TABLE verity.journal RENAME TO diary;
