@@ -11,7 +11,7 @@ DATA_built = verity--1.0.sql
 PG_CONFIG ?= /usr/lib/postgresql/15/bin/pg_config
 
 CORE_OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/chain/*.c src/crypto/*.c)))
-OBJS = $(CORE_OBJS) $(patsubst %.c,%.o,$(sort $(wildcard src/am/*.c src/sql/*.c src/bgworker/*.c)))
+OBJS = $(CORE_OBJS) $(patsubst %.c,%.o,$(sort $(wildcard src/am/*.c src/am/*/*.c src/sql/*.c src/sql/*/*.c src/bgworker/*.c)))
 
 # the SQL script is one file a subject, in the order of their numbers
 SQL_PARTS = $(sort $(wildcard sql/*.sql))
@@ -47,6 +47,6 @@ include $(PGXS)
 verity--1.0.sql: $(SQL_PARTS)
 	cat $^ > $@
 
-$(OBJS): $(wildcard src/*/*.h)
+$(OBJS): $(wildcard src/*/*.h src/*/*/*.h)
 
 endif

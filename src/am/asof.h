@@ -2,14 +2,14 @@
  * asof.h
  *	  Reading the past: the position that the running query is bound to.
  *
- * Bound by the executor hooks (src/sql/asof.c) for the time of a query's
+ * Bound by the executor hooks (src/sql/past/asof.c) for the time of a query's
  * start, run and finish; 0 otherwise, and always 0 for internal queries
  * (foreign keys, ALTER validation) and non-MVCC snapshots.
  */
 #ifndef VERITY_ASOF_H
 #define VERITY_ASOF_H
 
-#include "am/journal.h"
+#include "am/journal/journal.h"
 #include "utils/rel.h"
 #include "access/htup_details.h"
 
@@ -26,7 +26,7 @@ extern bool verity_asof_visible(HeapTupleHeader record, VerityPosition position)
 /* Position of the committed transaction that wrote it, 0 when none. */
 extern VerityPosition verity_asof_begin_position(HeapTupleHeader record);
 
-/* --- src/sql/asof_setting.c --- */
+/* --- src/sql/past/asof_setting.c --- */
 
 /*
  * The position that a query started now reads: 0 for the present, also inside

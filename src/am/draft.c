@@ -17,7 +17,7 @@
 #include "access/toast_internals.h"
 #include "utils/memutils.h"
 
-#include "am/seal.h"
+#include "am/keys/seal.h"
 #include "am/table.h"
 
 /* The bytes of a heap tuple that are sealed: see the brief in layout.h. */

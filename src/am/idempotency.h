@@ -5,7 +5,7 @@
 #ifndef VERITY_IDEMPOTENCY_H
 #define VERITY_IDEMPOTENCY_H
 
-#include "am/journal.h"
+#include "am/journal/journal.h"
 
 /* columns of verity.idempotency */
 

@@ -20,9 +20,9 @@
 #include "access/xact.h"
 #include "utils/relcache.h"
 
-#include "am/journal.h"
+#include "am/journal/journal.h"
 #include "am/rel.h"
-#include "am/xact.h"
+#include "am/journal/xact.h"
 
 /* Are the index's columns identity columns, and all rows in it? */
 static bool

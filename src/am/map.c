@@ -16,7 +16,7 @@
 #include "postgres.h"
 
 #include "am/map.h"
-#include "am/vacuum.h"
+#include "am/vacuum/vacuum.h"
 #include "am/wal.h"
 
 #include "access/xloginsert.h"

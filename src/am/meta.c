@@ -23,7 +23,7 @@
 #include "storage/smgr.h"
 
 #include "am/map.h"
-#include "am/xact.h"
+#include "am/journal/xact.h"
 
 static void
 init_meta_page(Page page)

@@ -71,7 +71,7 @@ extern uint32 verity_meta_add_schema(Relation rel, const hash256 *digest);
 /*
  * Set vrel->schema_version and schema_digest to the newest version whose
  * transaction committed or is this one; version 0 where there is none.
- * verity_rel calls it whenever it fills the struct.  (sql/schema.c)
+ * verity_rel calls it whenever it fills the struct.  (sql/ddl/schema.c)
  */
 extern void verity_schema_load(Relation rel, VerityRel *vrel);
 

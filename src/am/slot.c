@@ -20,7 +20,7 @@
 #include "access/tupmacs.h"
 #include "am/draft.h"
 #include "am/scan.h"
-#include "am/seal.h"
+#include "am/keys/seal.h"
 #include "utils/memutils.h"
 
 /* Row memory above this is given back when the slot is cleared. */

@@ -29,7 +29,7 @@
 #include "utils/snapmgr.h"
 
 #include "am/table.h"
-#include "am/xact.h"
+#include "am/journal/xact.h"
 
 /*
  * The table that this transient relation will replace, or InvalidOid.  Anybody

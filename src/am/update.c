@@ -33,10 +33,10 @@
 #include "am/dml_wal.h"
 #include "am/draft.h"
 #include "am/place.h"
-#include "am/seal.h"
+#include "am/keys/seal.h"
 #include "am/table.h"
 #include "am/wal.h"
-#include "am/xact.h"
+#include "am/journal/xact.h"
 #include "am/xmax.h"
 
 /* One UPDATE or DELETE under way. */

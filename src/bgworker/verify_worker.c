@@ -16,7 +16,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "port/atomics.h"
-#include "sql/verify.h"
+#include "sql/verify/verify.h"
 #include "storage/latch.h"
 #include "storage/shm_mq.h"
 #include "storage/shm_toc.h"

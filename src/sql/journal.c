@@ -10,7 +10,7 @@
 #include "utils/uuid.h"
 
 #include "am/idempotency.h"
-#include "am/journal.h"
+#include "am/journal/journal.h"
 
 static void
 require_journal(void)

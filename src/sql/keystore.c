@@ -4,8 +4,8 @@
  */
 #include "postgres.h"
 
-#include "am/journal.h"
-#include "am/keys.h"
+#include "am/journal/journal.h"
+#include "am/keys/keys.h"
 #include "commands/extension.h"
 #include "fmgr.h"
 #include "miscadmin.h"

@@ -13,7 +13,7 @@
 #include "access/xact.h"
 #include "am/rel.h"
 #include "catalog/namespace.h"
-#include "sql/ddl.h"
+#include "sql/ddl/ddl.h"
 #include "utils/elog.h"
 #include "utils/lsyscache.h"
 

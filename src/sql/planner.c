@@ -15,7 +15,7 @@
 #include "optimizer/pathnode.h"
 #include "optimizer/paths.h"
 #include "optimizer/plancat.h"
-#include "sql/asof_plan.h"
+#include "sql/past/asof_plan.h"
 #include "sql/settings.h"
 
 static get_relation_info_hook_type next_relation_info = NULL;

@@ -12,10 +12,10 @@
  */
 #include "postgres.h"
 
-#include "am/keys.h"
-#include "am/seal_log.h"
+#include "am/keys/keys.h"
+#include "am/keys/seal_log.h"
 #include "am/wal.h"
-#include "am/xact.h"
+#include "am/journal/xact.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "sql/settings.h"

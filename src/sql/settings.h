@@ -3,7 +3,7 @@
  *	  The settings of verity, its shared memory and its locks.
  *
  * settings.c defines every variable here, and _PG_init.  The key settings
- * stand in am/keys.h.
+ * stand in am/keys/keys.h.
  */
 #ifndef VERITY_SETTINGS_H
 #define VERITY_SETTINGS_H
@@ -26,7 +26,7 @@ extern int	verity_max_databases;
 /* False when text is no uuid; the forms that PostgreSQL's uuid type takes. */
 extern bool verity_uuid_parse(const char *text, uint8 out[16]);
 
-/* Hooks of verity.as_of (src/sql/asof.c). */
+/* Hooks of verity.as_of (src/sql/past/asof.c). */
 extern bool verity_asof_check(char **newval, void **extra, GucSource source);
 extern void verity_asof_assign(const char *newval, void *extra);
 

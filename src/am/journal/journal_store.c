@@ -1,0 +1,249 @@
+/*
+ * journal_store.c
+ *	  The journal's relations and their pages (layout: journal_store.h).
+ *
+ * Locks: readers share-lock one page at a time.  Writers hold the database's
+ * journal lock (journal_shared.c) around everything, so that pages have one
+ * writer at a time; each page is locked exclusively while it is changed.
+ * WAL: journal_wal.c.  After a crash an entry page may be all zeros (extended
+ * and never written) or hold the front of an entry without its end: both
+ * stand behind the last complete entry, and journal_open.c clears them.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "storage/smgr.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+
+#include "am/journal/journal_store.h"
+
+#define JOURNAL_SCHEMA "verity"
+
+/* Torn reads of a page that is just being written are tried again. */
+#define PAGE_COPY_ATTEMPTS 5
+
+static Oid	cached_oid = InvalidOid;
+static bool callbacks_registered = false;
+
+static void
+forget_oid(Datum arg, Oid relid)
+{
+	if (relid == InvalidOid || relid == cached_oid)
+		cached_oid = InvalidOid;
+}
+
+static Oid
+find_relation(const char *name)
+{
+	Oid			namespace_oid = get_namespace_oid(JOURNAL_SCHEMA, true);
+
+	if (!OidIsValid(namespace_oid))
+		return InvalidOid;
+	return get_relname_relid(name, namespace_oid);
+}
+
+/* Is this a relation of our access method, not one that took its name? */
+static bool
+is_journal(Oid relid)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	bool		ours = rel->rd_tableam == verity_journal_am();
+
+	table_close(rel, AccessShareLock);
+	return ours;
+}
+
+Oid
+journal_oid(void)
+{
+	if (!callbacks_registered)
+	{
+		CacheRegisterRelcacheCallback(forget_oid, (Datum) 0);
+		callbacks_registered = true;
+	}
+	if (!OidIsValid(cached_oid))
+	{
+		Oid			relid = find_relation("journal");
+
+		if (OidIsValid(relid) && is_journal(relid))
+			cached_oid = relid;
+	}
+	return cached_oid;
+}
+
+static Relation
+open_one(const char *name, LOCKMODE mode)
+{
+	Oid			relid = find_relation(name);
+
+	if (!OidIsValid(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation \"%s.%s\" does not exist", JOURNAL_SCHEMA, name),
+				 errhint("Run CREATE EXTENSION verity in this database.")));
+	return table_open(relid, mode);
+}
+
+void
+journal_rels_open(JournalRels *rels, LOCKMODE mode)
+{
+	rels->journal = open_one("journal", mode);
+	rels->serials = open_one("journal_serials", mode);
+	rels->heads = open_one("journal_heads", mode);
+	if (rels->journal->rd_tableam != verity_journal_am())
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s.journal\" is not the journal of the verity extension", JOURNAL_SCHEMA)));
+}
+
+void
+journal_rels_close(JournalRels *rels, LOCKMODE mode)
+{
+	table_close(rels->heads, mode);
+	table_close(rels->serials, mode);
+	table_close(rels->journal, mode);
+}
+
+void
+journal_page_init(Page page)
+{
+	JournalPageSpecial *special;
+
+	PageInit(page, BLCKSZ, sizeof(JournalPageSpecial));
+	special = JournalPageGetSpecial(page);
+	special->magic = JOURNAL_PAGE_MAGIC;
+	special->version = JOURNAL_FORMAT;
+	special->first_position = 0;
+}
+
+/* All of a cell page is content: no hole for full-page images to drop. */
+void
+journal_cell_page_init(Page page, JournalCellKind kind)
+{
+	JournalCellHeader *header;
+
+	PageInit(page, BLCKSZ, 0);
+	header = (JournalCellHeader *) PageGetContents(page);
+	header->magic = CELL_MAGIC(kind);
+	header->version = JOURNAL_FORMAT;
+	((PageHeader) page)->pd_lower = BLCKSZ;
+	((PageHeader) page)->pd_upper = BLCKSZ;
+}
+
+void *
+journal_cell_at(Page page, JournalCellKind kind, uint64 index)
+{
+	return PageGetContents(page) + sizeof(JournalCellHeader) +
+		(index % CELLS_PER_PAGE(kind)) * CELL_WIDTH(kind);
+}
+
+bool
+journal_page_is_entries(Page page)
+{
+	return !PageIsNew(page) &&
+		PageGetSpecialSize(page) == MAXALIGN(sizeof(JournalPageSpecial)) &&
+		JournalPageGetSpecial(page)->magic == JOURNAL_PAGE_MAGIC &&
+		JournalPageGetSpecial(page)->version == JOURNAL_FORMAT;
+}
+
+/* Bytes of the struct in use: what a full-page image must hold. */
+Size
+journal_meta_size(const JournalMeta *meta)
+{
+	return offsetof(JournalMeta, generations) +
+		Min(meta->generation_count, JOURNAL_META_GENERATIONS) * sizeof(uint64);
+}
+
+void
+journal_meta_read(Relation journal, JournalMeta *meta)
+{
+	Buffer		buffer;
+
+	if (RelationGetNumberOfBlocks(journal) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("the journal is empty"),
+				 errhint("Restore the database from a backup, and compare it with an outside checkpoint.")));
+	buffer = ReadBuffer(journal, JOURNAL_META_BLOCK);
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	memcpy(meta, PageGetContents(BufferGetPage(buffer)), sizeof(JournalMeta));
+	UnlockReleaseBuffer(buffer);
+	if (meta->magic != JOURNAL_META_MAGIC || meta->version != JOURNAL_FORMAT)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("the journal's meta page is damaged"),
+				 errhint("Run verity_verify(), and restore the database from a backup.")));
+}
+
+bool
+journal_cell_read(Relation rel, JournalCell *cell)
+{
+	static const JournalHead no_head = {{0}};
+	uint64		blkno = cell->index / CELLS_PER_PAGE(cell->kind);
+	Buffer		buffer;
+	Page		page;
+
+	memset(&cell->value, 0, sizeof(cell->value));
+	if (blkno >= RelationGetNumberOfBlocks(rel))
+		return false;
+	buffer = ReadBuffer(rel, (BlockNumber) blkno);
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	page = BufferGetPage(buffer);
+	if (!PageIsNew(page))
+		memcpy(&cell->value, journal_cell_at(page, cell->kind, cell->index), CELL_WIDTH(cell->kind));
+	UnlockReleaseBuffer(buffer);
+	return memcmp(&cell->value, &no_head, CELL_WIDTH(cell->kind)) != 0;
+}
+
+/* Is the block in shared buffers?  Reading it cannot fail then. */
+static bool
+page_is_cached(Relation rel, BlockNumber blkno)
+{
+	return BufferIsValid(PrefetchBuffer(rel, MAIN_FORKNUM, blkno).recent_buffer);
+}
+
+bool
+journal_page_copy(Relation rel, BlockNumber blkno, char *page, const char **damage)
+{
+	Buffer		buffer;
+	bool		good = page_is_cached(rel, blkno);
+
+	/* what is on disk is checked first: ReadBuffer would end with an error */
+	for (int attempt = 0; !good && attempt < PAGE_COPY_ATTEMPTS; attempt++)
+	{
+		if (attempt > 0)
+			pg_usleep(1000L);
+		smgrread(RelationGetSmgr(rel), MAIN_FORKNUM, blkno, page);
+		good = PageIsVerifiedExtended(page, blkno, 0) || page_is_cached(rel, blkno);
+	}
+	if (!good)
+	{
+		*damage = "the page is damaged";
+		return false;
+	}
+	buffer = ReadBuffer(rel, blkno);
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	memcpy(page, BufferGetPage(buffer), BLCKSZ);
+	UnlockReleaseBuffer(buffer);
+	return true;
+}
+
+void
+journal_core_error(core_status status)
+{
+	if (status == CORE_E_CRYPTO)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("the cryptographic library failed")));
+	if (status == CORE_E_LIMIT)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("a journal entry would be too large"),
+				 errhint("Split the transaction.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("a journal entry is not well-formed (status %d)", (int) status),
+			 errhint("Run verity_verify() to see what is damaged.")));
+}
