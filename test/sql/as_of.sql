@@ -265,7 +265,9 @@ SELECT * FROM verity_query_at('SELECT $1', :p1) AS t(id int);
 SELECT * FROM verity_query_at('SELECT no_such FROM doc', :p1) AS t(id int);
 SELECT * FROM verity_query_at('SELECT id FROM doc', :p1) AS t(id bigint);
 SELECT * FROM verity_query_at('SELECT id FROM doc', :p1) AS t(id int, body text);
+\set VERBOSITY terse
 SELECT * FROM verity_query_at('SELECT id FROM doc', :p1);
+\set VERBOSITY default
 SELECT * FROM verity_query_at('SELECT writes()', :p1) AS t(id int);
 SELECT * FROM verity_query_at('SELECT id FROM doc', 0) AS t(id int);
 SELECT * FROM verity_query_at('SELECT id FROM doc', -5) AS t(id int);
