@@ -243,6 +243,9 @@ verify_is_clean($node, 'keys made, lost and found again');
 # a server that lost its keystore writes no entry without an HMAC
 rename $dir, "$dir.away" or die "$dir: $!";
 refused('no keystore any more', '55000', 'keystore ".*" does not exist', 'CREATE TABLE unkeyed (id int) USING verity');
+my ($vacuum_rc, undef, $warned) = $node->psql('postgres', 'VACUUM (FREEZE)');
+is($vacuum_rc, 0, 'without keys, VACUUM of all tables comes to its end');
+like($warned, qr/WARNING:.*relfrozenxid of the journal cannot advance without keys/, 'and warns that the journal holds transaction IDs back');
 refused('a new keystore over a lost one', '55000', 'written under a keystore that is not there', 'SELECT verity_init_keystore()');
 ok(!-e $dir, 'no new keystore was made');
 like($node->safe_psql('postgres', q(SELECT severity || ' ' || check_name || ' ' || detail FROM verity_verify() WHERE severity <> 'info')),

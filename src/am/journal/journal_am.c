@@ -27,6 +27,7 @@
 
 #include "am/journal/journal_rows.h"
 #include "am/journal/journal_store.h"
+#include "am/keys/keys.h"
 
 typedef struct JournalScan
 {
@@ -277,6 +278,31 @@ append_horizon(void)
 	(void) verity_journal_append_control(ENTRY_VOID, bytes, writer.used);
 }
 
+/*
+ * Can an entry be written?  Not without keys, once entries were authenticated:
+ * then other tables are still to be vacuumed.
+ */
+static bool
+can_append(Relation rel)
+{
+	JournalTail tail;
+	VerityEntry *last;
+	bool		keyed;
+
+	if (verity_keys_available())
+		return true;
+	journal_find_tail(rel, &tail);
+	last = journal_read_entry(rel, tail.position);
+	keyed = last != NULL && journal_has_hmac(&last->stored);
+	verity_entry_free(last);
+	if (keyed)
+		ereport(WARNING,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("relfrozenxid of the journal cannot advance without keys"),
+				 errhint("Configure the master key before transaction IDs run out.")));
+	return !keyed;
+}
+
 /* Nothing is removed; relfrozenxid follows the oldest undecided transaction. */
 static void
 journal_vacuum(Relation rel, struct VacuumParams *params, BufferAccessStrategy bstrategy)
@@ -296,7 +322,8 @@ journal_vacuum(Relation rel, struct VacuumParams *params, BufferAccessStrategy b
 								 params->multixact_freeze_table_age,
 								 &oldest_xmin, &oldest_multi, &freeze_limit, &multi_cutoff);
 	needed = oldest_undecided_xid(rel);
-	if (TransactionIdIsValid(needed) && TransactionIdPrecedesOrEquals(needed, freeze_limit))
+	if (TransactionIdIsValid(needed) && TransactionIdPrecedesOrEquals(needed, freeze_limit) &&
+		can_append(rel))
 	{
 		append_horizon();
 		needed = oldest_undecided_xid(rel);
