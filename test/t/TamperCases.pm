@@ -330,6 +330,22 @@ sub page_cases
 			finds => ['public.visits: meta'],
 		},
 		{
+			name => 'an index made after a row was deleted passed off as older',
+			before => sub {
+				my ($sql, $facts) = @_;
+				$sql->('REINDEX INDEX patients_pkey');
+				$facts->{filenode} = $sql->(q(SELECT pg_relation_filenode('patients_pkey')));
+			},
+			files => sub {
+				my $page = read_page($_[1]{patients}, 0);
+				my $at = index($page, pack('V', $_[2]{filenode}));
+				die 'no note of the index' if $at < 0;
+				substr($page, $at + 4, 12) = pack('V Q<', 1, 1);
+				write_page($_[1]{patients}, 0, $page);
+			},
+			finds => ['public.patients_pkey: index'],
+		},
+		{
 			name => 'a byte of a TOAST chunk',
 			files => sub {
 				my $item = record_at($_[1]{toast}, '(0,1)');

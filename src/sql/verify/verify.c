@@ -111,6 +111,7 @@ table_begin(VerifyTable *table, VerifyContext *ctx, VerifyLedger *ledger, Relati
 	table->enders = verify_sort_begin(sizeof(VerifyRecord), maintenance_work_mem / 2);
 	table->roots = verify_sort_begin(128, maintenance_work_mem / 4);
 	table->tids = verify_sort_begin(16, maintenance_work_mem / 4);
+	table->past = verify_sort_begin(verify_past_size(), maintenance_work_mem / 4);
 	table->matched = BufFileCreateTemp(false);
 	table->damaged = make_set("verity damaged serials", sizeof(uint64));
 	table->reported = make_set("verity reported records", sizeof(ItemPointerData));
@@ -123,6 +124,7 @@ table_end(VerifyTable *table)
 	verify_sort_end(table->enders);
 	verify_sort_end(table->roots);
 	verify_sort_end(table->tids);
+	verify_sort_end(table->past);
 	BufFileClose(table->matched);
 }
 

@@ -414,6 +414,7 @@ typedef struct VerifyTable
 	VerifySort *enders;			/* VerifyRecord behind the superseded id */
 	VerifySort *roots;			/* members of roots, see verify_roots.c */
 	VerifySort *tids;			/* roots for the indexes: see verify_index.c */
+	VerifySort *past;			/* roots of deleted and re-keyed rows */
 	List	   *suspects;		/* VerifySuspect */
 	List	   *deficits;		/* VerifyDeficit */
 	HTAB	   *damaged;		/* serials that have a finding */
@@ -526,6 +527,8 @@ extern void verify_match(VerifyTable *table);
 extern void verify_links(VerifyTable *table);
 extern void verify_roots_put(VerifyTable *table, const VerifyRecord *record, bool ended_inside);
 extern void verify_roots(VerifyTable *table);
+extern void verify_past_put(VerifyTable *table, const VerifyRecord *record, VerityPosition ended);
+extern Size verify_past_size(void);
 extern void verify_tids_put(VerifyTable *table, const VerifyRecord *record, bool current);
 extern void verify_indexes(VerifyTable *table);
 

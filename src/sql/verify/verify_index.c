@@ -9,7 +9,9 @@
  * missing records is not judged.
  *
  * Deleted and re-keyed rows keep their entries, but an index that was built
- * later has none for them, so these are optional.
+ * later has none for them, so these are optional; except in an index by which
+ * readers of the past look for rows: there each row has its entry that still
+ * existed at a position from which the meta page says that the index is right.
  */
 #include "postgres.h"
 
@@ -45,11 +47,25 @@ typedef struct IndexTid
 	uint32		fingerprint;	/* of the indexed values */
 } IndexTid;
 
+/* A root whose row was deleted or re-keyed, and at which position. */
+typedef struct PastTid
+{
+	IndexTid	tid;
+	uint8		ended[8];
+} PastTid;
+
+typedef enum SuspectKind
+{
+	SUSPECT_STRAY,				/* an entry without a root */
+	SUSPECT_CURRENT,			/* a current row without an entry */
+	SUSPECT_PAST				/* a row of the past without one */
+} SuspectKind;
+
 /* What the first look found odd. */
 typedef struct IndexSuspect
 {
 	IndexTid	tid;
-	bool		stray;			/* an entry without a root; else a missing one */
+	SuspectKind kind;
 	bool		seen;			/* in the look that is running */
 } IndexSuspect;
 
@@ -110,6 +126,24 @@ verify_tids_put(VerifyTable *table, const VerifyRecord *record, bool current)
 	index_tid(&tid, is_root ? &record->tid : &record->root);
 	tid.current = current ? 0 : 1;
 	verify_sort_put(table->tids, &tid, sizeof(tid));
+}
+
+/* Note that the row of this version was deleted or re-keyed at a position. */
+void
+verify_past_put(VerifyTable *table, const VerifyRecord *record, VerityPosition ended)
+{
+	uint64		sortable = pg_hton64(ended);
+	PastTid		past;
+
+	index_tid(&past.tid, (record->flags & ENVELOPE_ROOT) ? &record->tid : &record->root);
+	memcpy(past.ended, &sortable, sizeof(sortable));
+	verify_sort_put(table->past, &past, sizeof(past));
+}
+
+Size
+verify_past_size(void)
+{
+	return sizeof(PastTid);
 }
 
 static void
@@ -265,15 +299,29 @@ root_exists(VerifyTable *table, const IndexTid *tid)
 	return verify_live_record(table->rel, &at, &record) && (record.flags & ENVELOPE_ROOT);
 }
 
+/* Is it odd still, as the table is now? */
+static bool
+is_odd(IndexCheck *check, const IndexTid *tid, SuspectKind kind)
+{
+	switch (kind)
+	{
+		case SUSPECT_STRAY:
+			return !root_exists(check->table, tid);
+		case SUSPECT_CURRENT:
+			return row_is_visible(check->table, tid);
+		default:
+			return true;		/* the past does not change */
+	}
+}
+
 /* Look at this one again later: the table and the index go on changing. */
 static void
-suspect(IndexCheck *check, const IndexTid *tid, bool stray)
+suspect(IndexCheck *check, const IndexTid *tid, SuspectKind kind)
 {
-	if (check->suspect_count == SUSPECTS_MAX ||
-		(stray ? root_exists(check->table, tid) : !row_is_visible(check->table, tid)))
+	if (check->suspect_count == SUSPECTS_MAX || !is_odd(check, tid, kind))
 		return;
 	check->suspects[check->suspect_count].tid = *tid;
-	check->suspects[check->suspect_count].stray = stray;
+	check->suspects[check->suspect_count].kind = kind;
 	check->suspect_count++;
 }
 
@@ -299,9 +347,9 @@ compare_roots(IndexCheck *check)
 
 		CHECK_FOR_INTERRUPTS();
 		if (order > 0 && judge)
-			suspect(check, entry, true);
+			suspect(check, entry, SUSPECT_STRAY);
 		if (order < 0 && root->current == 0 && check->complete)
-			suspect(check, root, false);
+			suspect(check, root, SUSPECT_CURRENT);
 		if (order >= 0)
 		{
 			if (have_last && compare_tids(&last, entry) == 0 && btree)
@@ -343,10 +391,37 @@ compare_values(IndexCheck *check)
 		if (entry == NULL || compare_tids(entry, row) > 0)
 		{
 			if (!check->complete)
-				suspect(check, row, false);
+				suspect(check, row, SUSPECT_CURRENT);
 		}
 		else if (check->values && entry->fingerprint != row->fingerprint)
 			index_finding(check, row, "the row's values", "others", "an entry holds other values");
+	}
+}
+
+/* Rows of the past that the index must lead to. */
+static void
+compare_past(IndexCheck *check)
+{
+	uint64		since = verity_index_key_since(check->table->rel, check->index);
+	Size		len;
+	const PastTid *past;
+	const IndexTid *entry;
+
+	if (since == 0 || hash_get_num_entries(check->table->damaged) > 0)
+		return;
+	verify_sort_rewind(check->entries);
+	verify_sort_rewind(check->table->past);
+	entry = verify_sort_next(check->entries, &len);
+	while ((past = verify_sort_next(check->table->past, &len)) != NULL)
+	{
+		uint64		ended;
+
+		CHECK_FOR_INTERRUPTS();
+		memcpy(&ended, past->ended, sizeof(ended));
+		while (entry != NULL && compare_tids(entry, &past->tid) < 0)
+			entry = verify_sort_next(check->entries, &len);
+		if (pg_ntoh64(ended) > since && (entry == NULL || compare_tids(entry, &past->tid) > 0))
+			suspect(check, &past->tid, SUSPECT_PAST);
 	}
 }
 
@@ -383,15 +458,17 @@ report_suspects(IndexCheck *check)
 		{
 			IndexSuspect *s = &check->suspects[i];
 
-			if (s->seen == s->stray &&
-				(s->stray ? !root_exists(check->table, &s->tid) : row_is_visible(check->table, &s->tid)))
+			if (s->seen == (s->kind == SUSPECT_STRAY) && is_odd(check, &s->tid, s->kind))
 				check->suspects[kept++] = *s;
 		}
 	}
 	for (int i = 0; i < kept; i++)
 	{
-		if (check->suspects[i].stray)
+		if (check->suspects[i].kind == SUSPECT_STRAY)
 			index_finding(check, &check->suspects[i].tid, "a root", "none", "an entry leads to no row");
+		else if (check->suspects[i].kind == SUSPECT_PAST)
+			index_finding(check, &check->suspects[i].tid, "an entry", "none",
+						  "a row of the past cannot be found by this index");
 		else
 			index_finding(check, &check->suspects[i].tid, "an entry", "none",
 						  "a row cannot be found by this index");
@@ -444,6 +521,7 @@ compare_index(IndexCheck *check)
 		compare_roots(check);
 		if (check->rows)
 			compare_values(check);
+		compare_past(check);
 		report_suspects(check);
 		index_summary(check);
 	}
@@ -510,6 +588,7 @@ verify_indexes(VerifyTable *table)
 	ListCell   *lc;
 
 	verify_sort_perform(table->tids);
+	verify_sort_perform(table->past);
 	foreach(lc, indexes)
 	{
 		IndexCheck *check = palloc0(sizeof(IndexCheck));

@@ -253,6 +253,11 @@ check_ended(VerifyTable *table, const VerifyRecord *record, VerifyRecord *next)
 					   "xmax is not the transaction that ended this version");
 	}
 	check_tids(table, record, next);
+
+	/* no root of the same key leads readers of the past to this row */
+	if (record->truth == TRUTH_COMMITTED && next->truth == TRUTH_COMMITTED && next->position != 0 &&
+		(next->kind == RECORD_TOMBSTONE || !(next->marks & VR_SAME_KEY)))
+		verify_past_put(table, record, next->position);
 }
 
 /* One record with what supersedes it. */
