@@ -20,7 +20,7 @@
 #include "am/keys/seal.h"
 #include "am/table.h"
 
-/* The bytes of a heap tuple that are sealed: see the brief in layout.h. */
+/* The bytes of a heap tuple that are sealed: from the null bitmap or the data on. */
 static const uint8 *
 plain_bytes(HeapTuple tuple, uint16 *attributes, Size *len)
 {

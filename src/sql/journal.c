@@ -9,7 +9,7 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
-#include "am/idempotency.h"
+#include "am/journal/idempotency.h"
 #include "am/journal/journal.h"
 
 static void

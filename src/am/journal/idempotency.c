@@ -26,7 +26,7 @@
 #include "utils/rel.h"
 #include "utils/uuid.h"
 
-#include "am/idempotency.h"
+#include "am/journal/idempotency.h"
 #include "sql/settings.h"
 
 bool

@@ -25,7 +25,7 @@
 #include "utils/guc_tables.h"
 #include "utils/memutils.h"
 
-#include "am/idempotency.h"
+#include "am/journal/idempotency.h"
 #include "am/journal/journal_store.h"
 #include "am/journal/xact.h"
 #include "am/journal/xact_ledger.h"

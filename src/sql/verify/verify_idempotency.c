@@ -13,7 +13,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "am/idempotency.h"
+#include "am/journal/idempotency.h"
 #include "am/journal/journal_store.h"
 #include "catalog/namespace.h"
 #include "miscadmin.h"
