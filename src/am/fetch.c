@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "am/map.h"
 #include "am/scan.h"
 #include "miscadmin.h"
@@ -61,6 +62,12 @@ verity_index_fetch_tuple(IndexFetchTableData *scan, ItemPointer tid, Snapshot sn
 
 	/* a root has at most one version for any snapshot */
 	*call_again = false;
+	/* a standby marks no index entries, so that it need not find out which could be */
+	if (all_dead && RecoveryInProgress())
+	{
+		*all_dead = false;
+		all_dead = NULL;
+	}
 	if (fetch->position != 0 && IsMVCCSnapshot(snapshot))
 	{
 		if (all_dead)
