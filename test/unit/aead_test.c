@@ -144,7 +144,6 @@ test_other_key(void)
 	is_status(open_sealed(other, &s, out), CORE_E_AUTH, "freeing one context leaves another alone");
 	aead_free(other);
 	aead_free(NULL);
-	ok(true, "freeing NULL does nothing");
 }
 
 /* Sealing and opening by turns: neither direction disturbs the other. */
@@ -187,8 +186,7 @@ test_limits(void)
 			  "a text over 2 GB is not sealed");
 	is_status(aead_open(context, tag, &byte, (size_t) 1 << 31, &byte, 1, tag, &byte), CORE_E_LIMIT,
 			  "associated data over 2 GB is not taken");
-	must(aead_seal(context, tag, NULL, 0, NULL, 0, NULL, tag));
-	ok(true, "nothing at all can be sealed");
+	is_status(aead_seal(context, tag, NULL, 0, NULL, 0, NULL, tag), CORE_OK, "nothing at all can be sealed");
 	aead_free(context);
 }
 
