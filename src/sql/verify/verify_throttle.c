@@ -25,7 +25,6 @@ verify_throttle(void)
 {
 	instr_time	now;
 	double		due_ms;
-	double		spent_ms;
 
 	if (likely(verity_verify_rate_limit_mb == 0))
 		return;
@@ -34,11 +33,16 @@ verify_throttle(void)
 	due_ms = ++window_blocks * (double) BLCKSZ * 1000.0 / (verity_verify_rate_limit_mb * 1024.0 * 1024.0);
 	if (due_ms < 100 && window_blocks < WINDOW_BLOCKS_MAX)
 		return;
-	INSTR_TIME_SET_CURRENT(now);
-	INSTR_TIME_SUBTRACT(now, window_start);
-	spent_ms = INSTR_TIME_GET_MILLISEC(now);
-	if (spent_ms < due_ms)
+	for (;;)
 	{
+		double		spent_ms;
+
+		INSTR_TIME_SET_CURRENT(now);
+		INSTR_TIME_SUBTRACT(now, window_start);
+		spent_ms = INSTR_TIME_GET_MILLISEC(now);
+		if (spent_ms >= due_ms)
+			break;
+		/* again until it is due: a worker's queue sets the latch all the time */
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 (long) (due_ms - spent_ms) + 1, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
