@@ -513,6 +513,42 @@ find_visible(Walk *walk, ItemPointer root, ItemPointer newest)
 	return false;
 }
 
+/*
+ * Is a root on the pinned page known to have ended before the snapshot?  That
+ * needs no lock: the pin keeps records in place, and what is read here is
+ * final once the hint bit says that an update or delete has committed.  A
+ * standby reads up to an index page of such entries for a hot row, since it
+ * may not mark them as dead.  false: look at it under the lock.
+ */
+static bool
+root_is_past(Buffer buffer, ItemPointer root, Snapshot snapshot)
+{
+	OffsetNumber offset = ItemPointerGetOffsetNumber(root);
+	Page		page;
+	ItemId		item;
+	HeapTupleHeader header;
+	uint16		infomask;
+
+	if (!BufferIsValid(buffer) || !IsMVCCSnapshot(snapshot) ||
+		BufferGetBlockNumber(buffer) != ItemPointerGetBlockNumber(root) ||
+		offset < FirstOffsetNumber || offset > verity_page_max_offset(buffer))
+		return false;
+	page = BufferGetPage(buffer);
+	item = PageGetItemId(page, offset);
+	if (!ItemIdIsNormal(item) || ItemIdGetOffset(item) + SEALED_OFFSET > BLCKSZ)
+		return false;
+	header = (HeapTupleHeader) PageGetItem(page, item);
+	infomask = *(volatile uint16 *) &header->t_infomask;
+	if ((infomask & (HEAP_XMAX_COMMITTED | HEAP_XMAX_INVALID | HEAP_XMAX_IS_MULTI |
+					 HEAP_XMAX_LOCK_ONLY)) != HEAP_XMAX_COMMITTED)
+		return false;
+	/* its links were written before the hint bit */
+	pg_read_barrier();
+	return (VerityGetEnvelope(header)->flags & ENVELOPE_ROOT) != 0 &&
+		ItemPointerEquals(&VerityGetEnvelope(header)->root, root) &&
+		TransactionIdPrecedes(HeapTupleHeaderGetRawXmax(header), snapshot->xmin);
+}
+
 bool
 verity_root_fetch(Relation rel, ItemPointer root, Snapshot snapshot,
 				  Buffer *buffer, HeapTuple record, bool *all_dead)
@@ -520,6 +556,9 @@ verity_root_fetch(Relation rel, ItemPointer root, Snapshot snapshot,
 	Walk		walk = {.rel = rel,.snapshot = snapshot,.buffer = buffer,.record = record};
 	ItemPointerData newest;
 	bool		found;
+
+	if (all_dead == NULL && !IsolationIsSerializable() && root_is_past(*buffer, root, snapshot))
+		return false;
 
 	/* a serializable transaction must find who wrote each newer version */
 	walk.plain = IsolationIsSerializable();
