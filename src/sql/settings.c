@@ -24,7 +24,15 @@
 
 PG_MODULE_MAGIC;
 
-#define LOCK_TRANCHE "verity"
+/* Names of the locks, as wait events show them. */
+static const char *const lock_names[VERITY_LOCK_COUNT] = {
+	[VERITY_LOCK_KEYSTORE] = "VerityKeystore",
+	[VERITY_LOCK_JOURNAL] = "VerityJournalTable",
+	[VERITY_LOCK_VERIFY] = "VerityVerifyProgress",
+	[VERITY_LOCK_STAT] = "VerityStat",
+	[VERITY_TRANCHE_JOURNAL] = "VerityJournal",
+	[VERITY_TRANCHE_SERIALS] = "VeritySerials",
+};
 
 void		_PG_init(void);
 
@@ -191,9 +199,11 @@ request_shared_memory(void)
 {
 	if (prev_shmem_request_hook)
 		prev_shmem_request_hook();
-	RequestNamedLWLockTranche(LOCK_TRANCHE, VERITY_LOCK_COUNT);
+	for (int i = 0; i < VERITY_LOCK_COUNT; i++)
+		RequestNamedLWLockTranche(lock_names[i], 1);
 	RequestAddinShmemSpace(verity_journal_shmem_size());
 	RequestAddinShmemSpace(verity_verify_shmem_size());
+	RequestAddinShmemSpace(verity_stat_shmem_size());
 }
 
 /* Make shared memory. */
@@ -205,6 +215,7 @@ startup_shared_memory(void)
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	verity_journal_shmem_init();
 	verity_verify_shmem_init();
+	verity_stat_shmem_init();
 	LWLockRelease(AddinShmemInitLock);
 }
 
@@ -212,19 +223,19 @@ startup_shared_memory(void)
 LWLock *
 verity_lock(VerityLock which)
 {
-	static LWLockPadded *locks;
+	static LWLockPadded *locks[VERITY_LOCK_COUNT];
 
-	if (locks == NULL)
-		locks = GetNamedLWLockTranche(LOCK_TRANCHE);
 	Assert(which < VERITY_LOCK_COUNT);
-	return &locks[which].lock;
+	if (locks[which] == NULL)
+		locks[which] = GetNamedLWLockTranche(lock_names[which]);
+	return &locks[which]->lock;
 }
 
 /* The tranche of locks that are embedded elsewhere. */
 int
-verity_lock_tranche(void)
+verity_lock_tranche(VerityLock which)
 {
-	return verity_lock(VERITY_LOCK_KEYSTORE)->tranche;
+	return verity_lock(which)->tranche;
 }
 
 /* Load the library. */
@@ -252,4 +263,6 @@ _PG_init(void)
 	verity_planner_init();
 	verity_ddl_init();
 	verity_asof_init();
+	verity_stat_init();
+	verity_explain_init();
 }

@@ -31,21 +31,25 @@ extern bool verity_asof_check(char **newval, void **extra, GucSource source);
 extern void verity_asof_assign(const char *newval, void *extra);
 
 /*
- * The fixed locks, of LWLock tranche "verity".  Order: JOURNAL's own locks
- * (if any are embedded in its shared memory) before KEYSTORE.
+ * The fixed locks, each of a tranche of its own, whose name pg_stat_activity
+ * shows.  Order: JOURNAL's own locks (embedded in its shared memory) before
+ * KEYSTORE before STAT.
  */
 typedef enum VerityLock
 {
 	VERITY_LOCK_KEYSTORE,		/* the keystore file is being changed */
 	VERITY_LOCK_JOURNAL,		/* the journal's table of databases */
 	VERITY_LOCK_VERIFY,			/* the progress slots of verify */
+	VERITY_LOCK_STAT,			/* counters of processes that left */
+	VERITY_TRANCHE_JOURNAL,		/* only their tranches are used: a database's */
+	VERITY_TRANCHE_SERIALS,		/* journal, and its reserved serials */
 	VERITY_LOCK_COUNT
 } VerityLock;
 
 extern LWLock *verity_lock(VerityLock which);
 
 /* For LWLockInitialize of locks embedded in a subsystem's shared memory. */
-extern int	verity_lock_tranche(void);
+extern int	verity_lock_tranche(VerityLock which);
 
 /*
  * Shared memory of the subsystems: sizes are asked for before it is made,
@@ -56,10 +60,14 @@ extern Size verity_journal_shmem_size(void);
 extern void verity_journal_shmem_init(void);
 extern Size verity_verify_shmem_size(void);
 extern void verity_verify_shmem_init(void);
+extern Size verity_stat_shmem_size(void);
+extern void verity_stat_shmem_init(void);
 
 /* What _PG_init calls of the parts; verity_rmgr_init and _xact_init: am. */
 extern void verity_planner_init(void);
 extern void verity_ddl_init(void);
 extern void verity_asof_init(void);
+extern void verity_stat_init(void);
+extern void verity_explain_init(void);
 
 #endif							/* VERITY_SETTINGS_H */

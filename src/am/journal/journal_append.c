@@ -23,6 +23,7 @@
 
 #include "am/journal/journal_store.h"
 #include "am/keys/keys.h"
+#include "am/stat.h"
 #include "am/wal.h"
 #include "chain/codec.h"
 
@@ -34,7 +35,7 @@ wait_for_room(JournalSession *session)
 
 	LWLockRelease(&session->shared->lock);
 	XactLockTableWait(xid, NULL, NULL, XLTW_None);
-	LWLockAcquire(&session->shared->lock, LW_EXCLUSIVE);
+	journal_lock(session->shared);
 }
 
 void
@@ -55,7 +56,7 @@ journal_begin(JournalSession *session)
 	/* reading the keystore may take long: not with the lock held */
 	if (session->shared->open)
 		(void) verity_journal_key_prepare(session->shared->journal_id);
-	LWLockAcquire(&session->shared->lock, LW_EXCLUSIVE);
+	journal_lock(session->shared);
 	if (session->shared->filenode != session->rels.journal->rd_node.relNode)
 		journal_shared_reset(session->shared, session->rels.journal->rd_node.relNode);
 	if (!session->shared->open)
@@ -405,6 +406,8 @@ journal_append(JournalSession *session, JournalAppend *append)
 	if (done < count)
 		journal_write_cells(session, cells + done, count - done);
 	shared->broken = false;
+	verity_count(COUNT_ENTRIES, 1);
+	verity_count(COUNT_ENTRY_BYTES, len);
 
 	pfree(raw);
 	pfree(cells);
@@ -437,6 +440,9 @@ verity_journal_append_control(entry_kind kind, const uint8 *body, Size len)
 	journal_begin(&session);
 	position = journal_append_body(&session, kind, body, len, NULL, DECIDED_AS_KNOWN);
 	journal_end(&session);
+	ereport(DEBUG1,
+			(errmsg_internal("wrote journal entry " UINT64_FORMAT " (%s), final at once",
+							 position, entry_kind_name(kind))));
 	return position;
 }
 
@@ -517,6 +523,10 @@ journal_settle(JournalSession *session)
 	}
 	if (voids.count > 0)
 	{
+		ereport(DEBUG1,
+				(errmsg_internal("voiding %d journal entries from position " UINT64_FORMAT
+								 ": their transactions did not commit",
+								 voids.count, voids.members[0].position)));
 		/* the ring is cut only when the entry is there: an error must not lose it */
 		journal_append_voids(session, &voids, ended < shared->run_count ?
 							 journal_run(shared, ended)->first - 1 : shared->last_position);

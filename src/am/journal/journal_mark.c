@@ -54,7 +54,7 @@ journal_mark(JournalShared *shared, JournalMarkTime when)
 	interval = mark_interval(shared, when);
 	if (shared->last_position - shared->marked < interval)
 		return;
-	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
+	journal_lock(shared);
 	if (shared->open && !shared->broken && shared->last_position - shared->marked >= interval)
 	{
 		position = shared->marked = shared->last_position;

@@ -259,6 +259,12 @@ start_generation(JournalSession *session, uint8 cause, JournalMeta *meta, const 
 	shared->next_serial = body.first_serial;
 	shared->reserved_serial = meta->reserved_serial;
 	LWLockRelease(&shared->serial_lock);
+	ereport(DEBUG1,
+			(errmsg_internal("began generation %u at journal position " UINT64_FORMAT ": %s, %d entries void",
+							 body.number, shared->last_position,
+							 cause == GENERATION_CLONE ? "clone" :
+							 cause == GENERATION_START ? "start" : "recovery",
+							 doubt->voids.count)));
 }
 
 static uint8
@@ -357,7 +363,7 @@ verity_journal_genesis(void)
 				 errmsg("the journal's relations do not exist"),
 				 errhint("Run CREATE EXTENSION verity.")));
 	journal_rels_open(&session.rels, RowExclusiveLock);
-	LWLockAcquire(&session.shared->lock, LW_EXCLUSIVE);
+	journal_lock(session.shared);
 	if (RelationGetNumberOfBlocks(session.rels.journal) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

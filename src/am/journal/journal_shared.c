@@ -24,11 +24,13 @@
 #include "catalog/pg_control.h"
 #include "common/controldata_utils.h"
 #include "miscadmin.h"
+#include "portability/instr_time.h"
 #include "storage/shmem.h"
 #include "utils/inval.h"
 #include "utils/syscache.h"
 
 #include "am/journal/journal_store.h"
+#include "am/stat.h"
 #include "sql/settings.h"
 
 typedef struct JournalTable
@@ -84,8 +86,8 @@ verity_journal_shmem_init(void)
 	table->clean = ended_cleanly();
 	for (int i = 0; i < verity_max_databases; i++)
 	{
-		LWLockInitialize(&table->slots[i].lock, verity_lock_tranche());
-		LWLockInitialize(&table->slots[i].serial_lock, verity_lock_tranche());
+		LWLockInitialize(&table->slots[i].lock, verity_lock_tranche(VERITY_TRANCHE_JOURNAL));
+		LWLockInitialize(&table->slots[i].serial_lock, verity_lock_tranche(VERITY_TRANCHE_SERIALS));
 		pg_atomic_init_u64(&table->slots[i].opened, 0);
 	}
 }
@@ -162,6 +164,23 @@ journal_shared_reset(JournalShared *shared, Oid filenode)
 	memset(&shared->last_hash, 0, sizeof(shared->last_hash));
 }
 
+/* Take the lock of a journal's writers; a wait is counted and timed. */
+void
+journal_lock(JournalShared *shared)
+{
+	instr_time	start;
+	instr_time	end;
+
+	if (LWLockConditionalAcquire(&shared->lock, LW_EXCLUSIVE))
+		return;
+	INSTR_TIME_SET_CURRENT(start);
+	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
+	INSTR_TIME_SET_CURRENT(end);
+	INSTR_TIME_SUBTRACT(end, start);
+	verity_count(COUNT_LOCK_WAITS, 1);
+	verity_count(COUNT_LOCK_WAIT_US, INSTR_TIME_GET_MICROSEC(end));
+}
+
 /* Do the pages hold what we wrote last, under our token? */
 static bool
 matches_pages(JournalShared *shared, Relation journal)
@@ -183,7 +202,7 @@ matches_pages(JournalShared *shared, Relation journal)
 static void
 compare_with_pages(JournalShared *shared, Relation journal)
 {
-	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
+	journal_lock(shared);
 	if (shared->filenode != journal->rd_node.relNode)
 		journal_shared_reset(shared, journal->rd_node.relNode);
 	else if (shared->open && !shared->broken && !matches_pages(shared, journal))

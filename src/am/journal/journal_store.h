@@ -254,6 +254,9 @@ extern bool journal_is_open(JournalShared *shared);
 extern void journal_shared_reset(JournalShared *shared, Oid filenode);
 extern bool journal_started_clean(void);
 
+/* Take shared->lock exclusively, counting the wait; journal_end releases it. */
+extern void journal_lock(JournalShared *shared);
+
 extern JournalRun *journal_run(JournalShared *shared, int n);
 extern void journal_run_add(JournalShared *shared, TransactionId xid, uint64 serial, uint64 position);
 extern uint64 journal_shared_decided(JournalShared *shared);

@@ -268,6 +268,7 @@ append_all(entry_stored *entry, const uint32 *numbers, bool with_transaction)
 	JournalSession session;
 	JournalAppend append = {0};
 	TransactionId xid = GetTopTransactionId();
+	uint64		decided;
 
 	journal_begin(&session);
 	xact.appended = true;
@@ -281,7 +282,12 @@ append_all(entry_stored *entry, const uint32 *numbers, bool with_transaction)
 		append.decided = DECIDED_AS_KNOWN;
 		xact.position = journal_append(&session, &append);
 	}
+	decided = journal_shared_decided(session.shared);
 	journal_end(&session);
+	ereport(DEBUG1,
+			(errmsg_internal("wrote journal entry " UINT64_FORMAT " of serial " UINT64_FORMAT
+							 ", %u tables; decided up to " UINT64_FORMAT,
+							 xact.position, xact.serial, entry->item_count, decided)));
 	if (!exit_registered)
 	{
 		before_shmem_exit(mark_at_exit, PointerGetDatum(session.shared));

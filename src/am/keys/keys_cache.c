@@ -120,6 +120,7 @@ keys_cache_load(bool refresh, KeysProblem *problem)
 	cache = parsed;
 	cache_stat = st;
 	cache_valid = true;
+	ereport(DEBUG1, (errmsg_internal("opened keystore \"%s\"", keys_file_path())));
 	return true;
 }
 

@@ -203,6 +203,10 @@ keys_master_load(uint8 key[MASTER_KEY_SIZE], KeysProblem *problem)
 						  "%s gives no valid master key",
 						  from_file ? "verity.master_key_file" : "verity.master_key_command");
 	secmem_wipe(text, KEY_TEXT_MAX);
+	if (ok)
+		ereport(DEBUG1,
+				(errmsg_internal("loaded the master key from %s",
+								 from_file ? "verity.master_key_file" : "verity.master_key_command")));
 	return ok;
 }
 

@@ -22,6 +22,7 @@
 #include "am/keys/keys_internal.h"
 #include "am/keys/seal.h"
 #include "am/keys/seal_log.h"
+#include "am/stat.h"
 #include "am/journal/xact.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_publication.h"
@@ -193,6 +194,10 @@ context_get(uint64 key_id, uint32 generation_number, const char **why)
 	entry = hash_search(contexts_ready(), &key, HASH_ENTER, NULL);
 	entry->generation_id = generation.id;
 	entry->aead = aead;
+	if (key_id != TEMPORARY_KEY_ID)
+		ereport(DEBUG1,
+				(errmsg_internal("loaded data key " UINT64_FORMAT " for generation %u",
+								 key_id, generation_number)));
 	return entry;
 }
 
@@ -363,6 +368,8 @@ verity_seal_record(VerityRel *vrel, record_header *header,
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("could not seal a record of table \"%s\"", get_rel_name(vrel->relid)),
 				 errhint("Check the server's memory and the OpenSSL installation.")));
+	verity_count(COUNT_SEALED, 1);
+	verity_count(COUNT_SEALED_BYTES, plain_len);
 	return header_len + plain_len + RECORD_TAG_SIZE;
 }
 
@@ -391,9 +398,12 @@ open_with(CipherContext *context, VerityRel *vrel, const record_header *header,
 	if (aead_open(context->aead, nonce, aad, aad_len, cipher, plain_len,
 				  cipher + plain_len, plain_out) != CORE_OK)
 	{
+		verity_count(COUNT_AUTH_FAILURES, 1);
 		*why = "its authentication tag does not hold";
 		return false;
 	}
+	verity_count(COUNT_OPENED, 1);
+	verity_count(COUNT_OPENED_BYTES, plain_len);
 	return true;
 }
 

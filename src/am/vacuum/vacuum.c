@@ -285,6 +285,11 @@ report(VerityVacuum *vacuum, const VacuumStart *start, VacuumParams *params,
 	bool		verbose = (params->options & VACOPT_VERBOSE) != 0;
 	StringInfoData buf;
 
+	ereport(DEBUG1,
+			(errmsg_internal("vacuumed table \"%s\": %u of %u pages read, %lld current records, %lld records reclaimed, %lld index entries removed",
+							 RelationGetRelationName(vacuum->rel), vacuum->pages_scanned, vacuum->pages,
+							 (long long) vacuum->live, (long long) vacuum->reclaimed,
+							 (long long) vacuum->entries)));
 	if (!start->wanted ||
 		(!verbose && params->log_min_duration > 0 &&
 		 !TimestampDifferenceExceeds(start->time, GetCurrentTimestamp(),

@@ -323,6 +323,8 @@ journal_version(VerityRel *vrel, schema_action action, Oid subject, const char *
 	body.definition.data = definition;
 	body.definition.len = strlen(definition);
 	verity_journal_schema(&body);
+	ereport(DEBUG1,
+			(errmsg_internal("definition %u of table %s will be journalled", body.version, name)));
 	pfree(name);
 }
 
