@@ -33,9 +33,14 @@ work_end() {
 	if [ -z "${VERITY_WORK:-}" ]; then rm -rf "$work"; fi
 }
 
-# Copy the sources to $work/src, keeping times so that make sees what changed.
+# Copy the sources to $work/src, keeping times so that make sees what changed; what is gone goes there too.
 source_copy() {
+	local file
 	mkdir -p "$work/src"
+	(cd "$work/src" && find . -type f \( -name '*.[ch]' -o -name '*.sql' -o -name '*.spec' -o -name '*.pl' \)) |
+		while read -r file; do
+			if [ ! -e "$top/$file" ]; then rm "$work/src/$file"; fi
+		done
 	tar -C "$top" -cf - --exclude=./.git --exclude='*.o' --exclude='*.bc' --exclude='*.so' --exclude='./test/*/bin' \
 		--exclude='./test/*/obj' --exclude=./verity--1.0.sql . | tar -C "$work/src" -xpf - --no-same-owner
 	if [ "$(id -u)" -eq 0 ]; then chown -R postgres: "$work/src"; fi
