@@ -128,6 +128,17 @@ check_rows(VerifyContext *ctx, Relation rel, VerifyPositions *matched)
 	systable_endscan(scan);
 }
 
+/* Is the entry void, named so or not yet? */
+static bool
+is_void(VerifyContext *ctx, VerityPosition position)
+{
+	VerityEntry *entry = verity_journal_read(position);
+	uint64		serial = entry != NULL ? entry->stored.core.serial : 0;
+
+	verity_entry_free(entry);
+	return verify_is_void(ctx, position, serial);
+}
+
 static void
 check_table(void *arg)
 {
@@ -143,8 +154,8 @@ check_table(void *arg)
 	{
 		VerityPosition position = entries->at[i];
 
-		if (!verify_positions_has(matched, position) && !verify_is_void(ctx, position, 0) &&
-			!verify_is_doubtful(ctx, position))
+		if (!verify_positions_has(matched, position) && !verify_is_doubtful(ctx, position) &&
+			!is_void(ctx, position))
 			verify_object_finding(ctx, OBJECT, "idempotency", position, "a row", NULL,
 								  "the id of this entry is missing: its work could be done again");
 	}
