@@ -27,6 +27,7 @@
 #include "am/table.h"
 #include "am/wal.h"
 #include "am/journal/xact.h"
+#include "am/stop_point.h"
 
 /* Errors that no write may get past. */
 static void
@@ -102,6 +103,7 @@ place_draft(Relation rel, VerityDraft *draft, int options, BulkInsertState bista
 		HeapTupleHeaderSetSpeculativeToken((HeapTupleHeader)
 										   PageGetItem(page, PageGetItemId(page, ItemPointerGetOffsetNumber(tid))),
 										   token);
+	VERITY_STOP("insert-changed");
 	if (RelationNeedsWAL(rel))
 	{
 		XLogRecPtr	recptr = verity_log_insert(&place, tid, draft->len,
@@ -111,6 +113,7 @@ place_draft(Relation rel, VerityDraft *draft, int options, BulkInsertState bista
 		if (BufferIsValid(place.mapbuf))
 			PageSetLSN(BufferGetPage(place.mapbuf), recptr);
 	}
+	VERITY_STOP("insert-logged");
 	END_CRIT_SECTION();
 
 	verity_place_release(&place);
@@ -193,6 +196,7 @@ finish_on_page(Relation rel, Buffer buffer, HeapTuple record, bool succeeded)
 		PageSetPrunable(page, TransactionXmin);
 	}
 	MarkBufferDirty(buffer);
+	VERITY_STOP("speculation-changed");
 	if (RelationNeedsWAL(rel))
 	{
 		xl_verity_speculative xlrec = {.offset = ItemPointerGetOffsetNumber(&record->t_self)};
@@ -204,6 +208,7 @@ finish_on_page(Relation rel, Buffer buffer, HeapTuple record, bool succeeded)
 		recptr = XLogInsert(VERITY_RMGR_ID, succeeded ? XLOG_VERITY_CONFIRM : XLOG_VERITY_KILL);
 		PageSetLSN(page, recptr);
 	}
+	VERITY_STOP("speculation-logged");
 	END_CRIT_SECTION();
 	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 }
@@ -298,6 +303,7 @@ place_page(Relation rel, VerityDraft *drafts, ItemPointerData *tids, int count, 
 	} while (done < count && done < MaxHeapTuplesPerPage &&
 			 PageGetHeapFreeSpace(page) >= MAXALIGN(drafts[done].len) + keep_free);
 	verity_place_clear_map(&place);
+	VERITY_STOP("multi-insert-changed");
 	if (RelationNeedsWAL(rel))
 	{
 		XLogRecPtr	recptr = log_multi_insert(&place, drafts, tids, done,
@@ -307,6 +313,7 @@ place_page(Relation rel, VerityDraft *drafts, ItemPointerData *tids, int count, 
 		if (BufferIsValid(place.mapbuf))
 			PageSetLSN(BufferGetPage(place.mapbuf), recptr);
 	}
+	VERITY_STOP("multi-insert-logged");
 	END_CRIT_SECTION();
 	verity_place_release(&place);
 	return done;

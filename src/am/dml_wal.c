@@ -17,6 +17,7 @@
 #include "access/bufmask.h"
 
 #include "am/map.h"
+#include "am/stop_point.h"
 #include "am/wal.h"
 
 #define LOGGED_OFFSET ENVELOPE_OFFSET
@@ -284,6 +285,7 @@ verity_redo_update(XLogReaderState *record)
 		if (action != BLK_NEEDS_REDO)
 			continue;
 		redo_update_page(record, xlrec, BufferGetPage(buffers[id]), redo_block(record, id), &new_tid);
+		VERITY_STOP("redo-update");
 		if (id == XLV_BLOCK_NEW && (xlrec->flags & XLV_CLEAR_MAP))
 			PageClearFull(BufferGetPage(buffers[id]));
 		MarkBufferDirty(buffers[id]);

@@ -16,6 +16,7 @@
 #include "postgres.h"
 
 #include "am/map.h"
+#include "am/stop_point.h"
 #include "am/vacuum/vacuum.h"
 #include "am/wal.h"
 
@@ -198,8 +199,10 @@ verity_map_set(Relation rel, Buffer buffer, Buffer mapbuf, uint8 bits, Transacti
 		verity_map_set_bits(mappage, blkno, bits);
 		MarkBufferDirty(buffer);
 		MarkBufferDirty(mapbuf);
+		VERITY_STOP("map-set-changed");
 		if (RelationNeedsWAL(rel))
 			map_set_log(buffer, mapbuf, bits, horizon);
+		VERITY_STOP("map-set-logged");
 		END_CRIT_SECTION();
 	}
 	LockBuffer(mapbuf, BUFFER_LOCK_UNLOCK);

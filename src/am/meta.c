@@ -24,6 +24,7 @@
 
 #include "am/map.h"
 #include "am/journal/xact.h"
+#include "am/stop_point.h"
 
 static void
 init_meta_page(Page page)
@@ -62,6 +63,7 @@ verity_meta_create(Relation rel, const RelFileNode *node, ForkNumber fork, char 
 	 */
 	if (fork == INIT_FORKNUM || (persistence == RELPERSISTENCE_PERMANENT && XLogIsNeeded()))
 		log_newpage((RelFileNode *) node, fork, 0, page, false);
+	VERITY_STOP("meta-made");
 	PageSetChecksumInplace(page, 0);
 	smgrextend(smgr, fork, 0, block.data, false);
 }
@@ -92,9 +94,11 @@ lock_meta(Relation rel, BlockNumber block, int mode)
 static void
 log_meta(Relation rel, Buffer buffer)
 {
+	VERITY_STOP("meta-changed");
 	MarkBufferDirty(buffer);
 	if (RelationNeedsWAL(rel))
 		log_newpage_buffer(buffer, false);
+	VERITY_STOP("meta-logged");
 }
 
 void

@@ -17,6 +17,7 @@
 #include "utils/rel.h"
 
 #include "am/map.h"
+#include "am/stop_point.h"
 
 /* Make the locked, empty page a map page. */
 static void
@@ -68,6 +69,7 @@ verity_place_clear_map(VerityPlace *place)
 		return;
 	verity_map_clear_bits(BufferGetPage(place->mapbuf), BufferGetBlockNumber(place->buffer));
 	PageClearFull(BufferGetPage(place->buffer));
+	VERITY_STOP("map-cleared");
 	MarkBufferDirty(place->mapbuf);
 }
 

@@ -12,6 +12,7 @@
 
 #include "am/layout.h"
 #include "am/map.h"
+#include "am/stop_point.h"
 #include "am/wal.h"
 
 /* A meta or map page that was logged as an image: restoring it is all. */
@@ -28,6 +29,7 @@ redo_image(XLogReaderState *record)
 static void
 verity_redo(XLogReaderState *record)
 {
+	VERITY_STOP("redo");
 	switch (XLogRecGetInfo(record) & ~XLR_INFO_MASK)
 	{
 		case XLOG_VERITY_INSERT:

@@ -30,6 +30,7 @@
 
 #include "am/table.h"
 #include "am/journal/xact.h"
+#include "am/stop_point.h"
 
 /*
  * The table that this transient relation will replace, or InvalidOid.  Anybody
@@ -88,6 +89,7 @@ verity_relation_set_new_filenode(Relation rel, const RelFileNode *newrnode, char
 	*freezeXid = RecentXmin;
 	*minmulti = GetOldestMultiXactId();
 	smgr = RelationCreateStorage(*newrnode, persistence, true);
+	VERITY_STOP("storage-made");
 	if (persistence == RELPERSISTENCE_UNLOGGED)
 	{
 		smgrcreate(smgr, INIT_FORKNUM, false);
@@ -96,6 +98,7 @@ verity_relation_set_new_filenode(Relation rel, const RelFileNode *newrnode, char
 		smgrimmedsync(smgr, INIT_FORKNUM);
 	}
 	verity_meta_create(rel, newrnode, MAIN_FORKNUM, persistence, ledger, number, journalled);
+	VERITY_STOP("storage-ready");
 	smgrclose(smgr);
 	if (journalled)
 		verity_xact_schema_dirty(OidIsValid(old_relid) ? old_relid : RelationGetRelid(rel));
@@ -111,7 +114,9 @@ verity_relation_nontransactional_truncate(Relation rel)
 		verity_check_storage_change(rel, "truncate");
 		verity_xact_forget(vrel->ledger);
 	}
+	VERITY_STOP("truncate-begun");
 	RelationTruncate(rel, 1);
+	VERITY_STOP("truncate-cut");
 	verity_meta_forget_map(rel);
 	verity_rel_invalidate(RelationGetRelid(rel));
 }

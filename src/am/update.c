@@ -37,6 +37,7 @@
 #include "am/table.h"
 #include "am/wal.h"
 #include "am/journal/xact.h"
+#include "am/stop_point.h"
 #include "am/xmax.h"
 
 /* One UPDATE or DELETE under way. */
@@ -404,8 +405,10 @@ apply_change(Change *change, ItemPointer new_tid)
 		VerityGetEnvelope(item_at(change->root_buffer, &change->root))->root = *new_tid;
 		MarkBufferDirty(change->root_buffer);
 	}
+	VERITY_STOP("update-changed");
 	if (RelationNeedsWAL(change->rel))
 		log_change(change, new_tid);
+	VERITY_STOP("update-logged");
 	END_CRIT_SECTION();
 
 	unlock_pages(change);

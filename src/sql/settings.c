@@ -16,6 +16,7 @@
 #include "am/keys/seal_log.h"
 #include "am/wal.h"
 #include "am/journal/xact.h"
+#include "am/stop_point.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "sql/settings.h"
@@ -251,6 +252,9 @@ _PG_init(void)
 	define_key_settings();
 	define_session_settings();
 	define_journal_settings();
+#ifdef USE_ASSERT_CHECKING
+	verity_stop_point_init();
+#endif
 	MarkGUCPrefixReserved("verity");
 
 	prev_shmem_request_hook = shmem_request_hook;

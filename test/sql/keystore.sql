@@ -32,7 +32,7 @@ SET verity.idempotency_id = '';
 SET verity.no_such_setting = 1;
 SET verity.master_key_file = '/tmp/key';
 SET verity.keystore_directory = '/tmp/keys';
-SELECT name, context FROM pg_settings WHERE name LIKE 'verity.%' AND name <> 'verity.nonce_log_directory' ORDER BY 1;
+SELECT name, context FROM pg_settings WHERE name LIKE 'verity.%' AND name !~ 'nonce_log|stop_' ORDER BY 1;
 SELECT count(*) AS undescribed FROM pg_settings WHERE name LIKE 'verity.%' AND (short_desc = '' OR extra_desc = '');
 
 -- the genesis is for CREATE EXTENSION alone

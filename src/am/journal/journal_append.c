@@ -24,6 +24,7 @@
 #include "am/journal/journal_store.h"
 #include "am/keys/keys.h"
 #include "am/stat.h"
+#include "am/stop_point.h"
 #include "am/wal.h"
 #include "chain/codec.h"
 
@@ -273,6 +274,7 @@ write_entry(JournalSession *session, JournalAppend *append, uint8 *raw, Size len
 				write.new_meta = append->meta;
 			}
 		}
+		VERITY_STOP("entry-fragment");
 		session->shared->last_lsn = journal_write(session->rels.journal, XLOG_VERITY_JOURNAL_APPEND, &write);
 		session->shared->tail = blkno;
 		release_all(&write);
@@ -397,6 +399,7 @@ journal_append(JournalSession *session, JournalAppend *append)
 
 	shared->broken = true;
 	done = write_entry(session, append, raw, len, cells, count);
+	VERITY_STOP("entry-written");
 	shared->last_position = core->position;
 	shared->last_time = core->time;
 	shared->last_hash = hash;
@@ -405,6 +408,7 @@ journal_append(JournalSession *session, JournalAppend *append)
 		journal_run_add(shared, append->xid, core->serial, core->position);
 	if (done < count)
 		journal_write_cells(session, cells + done, count - done);
+	VERITY_STOP("entry-whole");
 	shared->broken = false;
 	verity_count(COUNT_ENTRIES, 1);
 	verity_count(COUNT_ENTRY_BYTES, len);
@@ -490,6 +494,7 @@ journal_append_voids(JournalSession *session, JournalVoids *voids, uint64 decide
 	uint8	   *bytes;
 
 	mark_void_serials(session, voids);
+	VERITY_STOP("void-serials-marked");
 	codec_writer_init(&writer, NULL, 0);
 	control_void_encode(&writer, &body);
 	bytes = palloc(writer.used);
@@ -530,6 +535,7 @@ journal_settle(JournalSession *session)
 		/* the ring is cut only when the entry is there: an error must not lose it */
 		journal_append_voids(session, &voids, ended < shared->run_count ?
 							 journal_run(shared, ended)->first - 1 : shared->last_position);
+		VERITY_STOP("void-written");
 		pfree(voids.members);
 	}
 	shared->run_first = (shared->run_first + ended) % JOURNAL_RUNS;

@@ -20,6 +20,7 @@
 
 #include "am/journal/journal_store.h"
 #include "am/keys/keys.h"
+#include "am/stop_point.h"
 
 #define MARK_INTERVAL 1000
 
@@ -69,6 +70,7 @@ journal_mark(JournalShared *shared, JournalMarkTime when)
 		return;
 	if (!XLogRecPtrIsInvalid(lsn))
 		XLogFlush(lsn);
+	VERITY_STOP("mark-flushed");
 	verity_journal_mark_set(journal_id, position, generation, &hash);
 }
 
@@ -119,6 +121,7 @@ verity_journal_accept(const uint8 *body, Size len)
 	shared->mark_stays = false;
 	journal_end(&session);
 
+	VERITY_STOP("journal-accepted");
 	XLogFlush(lsn);
 	verity_journal_mark_set(journal_id, position, generation, &hash);
 }

@@ -26,6 +26,7 @@
 
 #include "am/journal/journal_store.h"
 #include "am/keys/keys.h"
+#include "am/stop_point.h"
 #include "am/wal.h"
 #include "chain/codec.h"
 #include "sql/settings.h"
@@ -64,6 +65,7 @@ cut_from(JournalSession *session, BlockNumber blkno)
 		LockBuffer(write.entry, BUFFER_LOCK_EXCLUSIVE);
 		write.entry_init = true;
 		journal_write(session->rels.journal, XLOG_VERITY_JOURNAL_APPEND, &write);
+		VERITY_STOP("tail-cut");
 		UnlockReleaseBuffer(write.entry);
 	}
 }
@@ -295,6 +297,7 @@ journal_open(JournalSession *session)
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("the journal has no entries"),
 				 errhint("Restore the database from a backup, and compare it with an outside checkpoint.")));
+	VERITY_STOP("tail-recovered");
 	resolve_doubt(session, last->stored.core.decided, &doubt);
 	shared->keyed = journal_has_hmac(&last->stored);
 	verity_entry_free(last);
@@ -304,11 +307,14 @@ journal_open(JournalSession *session)
 	shared->mark_stays = cause != GENERATION_CLONE &&
 		!journal_mark_holds(session, meta->journal_id);
 	start_generation(session, cause, meta, &doubt);
+	VERITY_STOP("generation-written");
 	if (doubt.voids.count > 0)
 		journal_append_voids(session, &doubt.voids, DECIDED_AS_KNOWN);
+	VERITY_STOP("generation-voided");
 	if (RelationNeedsWAL(session->rels.journal))
 		XLogFlush(shared->last_lsn);
 
+	VERITY_STOP("generation-flushed");
 	shared->copied = false;
 	pg_atomic_fetch_add_u64(&shared->opened, 1);
 	shared->open = true;
@@ -372,7 +378,9 @@ verity_journal_genesis(void)
 	memcpy(session.shared->journal_id, meta->journal_id, sizeof(meta->journal_id));
 	memset(&session.shared->generation, 0, sizeof(VerityGeneration));
 	journal_write_meta(&session, meta);
+	VERITY_STOP("genesis-begun");
 	append_genesis(&session, meta);
+	VERITY_STOP("genesis-written");
 	journal_open(&session);
 	journal_end(&session);
 	pfree(meta);
@@ -388,6 +396,7 @@ reserve_serials(JournalSession *session)
 	journal_meta_read(session->rels.journal, meta);
 	meta->reserved_serial = shared->reserved_serial + SERIAL_BLOCK;
 	journal_write_meta(session, meta);
+	VERITY_STOP("serials-reserved");
 	if (RelationNeedsWAL(session->rels.journal))
 		XLogFlush(shared->last_lsn);
 	shared->reserved_serial = meta->reserved_serial;
@@ -444,8 +453,10 @@ verity_ledger_number_next(const uint8 ledger[LEDGER_ID_SIZE])
 	memcpy(cell.value.head.ledger, ledger, LEDGER_ID_SIZE);
 	/* the cell first: a number is given out when the meta page counts it */
 	journal_write_cells(&session, &cell, 1);
+	VERITY_STOP("ledger-counted");
 	meta->ledger_count++;
 	journal_write_meta(&session, meta);
+	VERITY_STOP("ledger-numbered");
 	journal_end(&session);
 	pfree(meta);
 	return (uint32) cell.index + 1;

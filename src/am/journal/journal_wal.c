@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 
 #include "am/journal/journal_store.h"
+#include "am/stop_point.h"
 #include "am/wal.h"
 
 #define BLOCK_ENTRY 0
@@ -167,11 +168,13 @@ journal_write(Relation journal, uint8 info, JournalWrite *write)
 
 	START_CRIT_SECTION();
 	apply_all(write);
+	VERITY_STOP("journal-changed");
 	if (RelationNeedsWAL(journal))
 	{
 		lsn = log_all(info, write, &xlrec, changes);
 		set_lsn(write, lsn);
 	}
+	VERITY_STOP("journal-logged");
 	END_CRIT_SECTION();
 	return lsn;
 }
@@ -251,6 +254,7 @@ verity_redo_journal(XLogReaderState *record)
 		if (XLogRecHasBlockRef(record, block))
 			redo_cells(record, block);
 	}
+	VERITY_STOP("redo-journal");
 	/* last, so that whoever sees the entry sees what goes with it */
 	if (XLogRecHasBlockRef(record, BLOCK_ENTRY))
 		redo_entry(record);

@@ -30,6 +30,7 @@
 #include "am/journal/xact.h"
 #include "am/journal/xact_ledger.h"
 #include "am/journal/xact_schema.h"
+#include "am/stop_point.h"
 #include "sql/settings.h"
 
 typedef struct PendingControl
@@ -316,13 +317,16 @@ pre_commit(void)
 	entry.core.serial = verity_xact_serial();
 	if (idempotent)
 		idempotency_claim(xact.serial);
+	VERITY_STOP("idempotency-claimed");
 	PreCommit_CheckForSerializationFailure();
 	journal_metadata(&entry.metadata);
 	if (idempotent)
 		entry.metadata.has_idempotency_id =
 			verity_uuid_parse(verity_idempotency_id, entry.metadata.idempotency_id);
 	journal_mark(journal_shared(), MARK_WRITING);
+	VERITY_STOP("pre-commit");
 	append_all(&entry, numbers, entry.item_count > 0 || idempotent);
+	VERITY_STOP("entry-appended");
 }
 
 static void
@@ -351,6 +355,8 @@ xact_callback(XactEvent event, void *arg)
 			pre_prepare();
 			break;
 		case XACT_EVENT_COMMIT:
+			VERITY_STOP("committed");
+			/* FALLTHROUGH */
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
 			end_state();

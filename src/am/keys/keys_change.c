@@ -14,6 +14,7 @@
 
 #include "access/xlog.h"
 #include "am/keys/keys_internal.h"
+#include "am/stop_point.h"
 #include "miscadmin.h"
 #include "sql/settings.h"
 
@@ -119,13 +120,16 @@ verity_keystore_init(void)
 		return false;
 	}
 
+	keys_master_file_tidy();
 	if (keys_master_file_missing())
 		keys_master_file_create();
+	VERITY_STOP("master-key-made");
 	if (!keys_master_ready(true, &problem))
 		keys_problem_raise(&problem);
 	if (keystore_new(GetSystemIdentifier(), &created) != CORE_OK)
 		keys_change_failed(CORE_E_CRYPTO);
 	keys_cache_write(created);
+	VERITY_STOP("keystore-made");
 	keystore_free(created);
 	unlock_keystore();
 	warn_inside_data();

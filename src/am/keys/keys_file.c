@@ -23,6 +23,7 @@
 
 #include "access/xlog.h"
 #include "am/keys/keys_internal.h"
+#include "am/stop_point.h"
 #include "miscadmin.h"
 #include "port.h"
 #include "storage/fd.h"
@@ -217,15 +218,19 @@ keys_file_write(const uint8 *sealed, size_t len)
 
 	fd = OpenTransientFilePerm(path, O_WRONLY | O_CREAT | O_TRUNC | PG_BINARY, 0600);
 	errno = fd < 0 ? errno : 0;
-	if (fd < 0 ||
-		write(fd, sealed, len) != (ssize_t) len ||
-		write(fd, checksum.bytes, HASH_SIZE) != HASH_SIZE)
+	if (fd < 0 || write(fd, sealed, len) != (ssize_t) len)
 		write_failed(fd, path);
+	VERITY_STOP("keystore-partial");
+	if (write(fd, checksum.bytes, HASH_SIZE) != HASH_SIZE)
+		write_failed(fd, path);
+	VERITY_STOP("keystore-written");
 	if (CloseTransientFile(fd) != 0)
 		write_failed(-1, path);
 
+	VERITY_STOP("keystore-closed");
 	/* flushes the file before the rename and the directory after it */
 	(void) durable_rename(path, keys_file_path(), ERROR);
+	VERITY_STOP("keystore-renamed");
 }
 
 /* Lock the directory; waits a bounded time. */

@@ -49,6 +49,9 @@ extern bool keys_master_file_missing(void);
 /* Make that file with a new random key. */
 extern void keys_master_file_create(void);
 
+/* Remove what a crash left of making it. */
+extern void keys_master_file_tidy(void);
+
 /* --- keys_file.c --- */
 
 extern const char *keys_directory(void);

@@ -7,8 +7,9 @@
  * message; a command's output is never logged.
  *
  * The file must be a regular file of the server's own user that neither group
- * nor others can touch.  A new one is made exclusively, with mode 0600, and is
- * flushed with its directory before the keystore that it seals is written.
+ * nor others can touch.  A new one is written beside its place with mode 0600,
+ * flushed, and linked there if nothing else is: after a crash it is whole or
+ * not there, and it is on disk before the keystore that it seals is written.
  *
  * Each backend asks the provider at its first need of a key.
  */
@@ -18,6 +19,7 @@
 #include <unistd.h>
 
 #include "am/keys/keys_internal.h"
+#include "am/stop_point.h"
 #include "common/string.h"
 #include "crypto/secmem.h"
 #include "miscadmin.h"
@@ -241,6 +243,7 @@ write_new_key(int fd)
 		text[2 * i + 1] = digits[key[i] & 0x0F];
 	}
 	text[KEY_DIGITS] = '\n';
+	VERITY_STOP("master-key-opened");
 	errno = 0;
 	ok = write(fd, text, KEY_DIGITS + 1) == KEY_DIGITS + 1;
 	if (!ok && errno == 0)
@@ -249,32 +252,75 @@ write_new_key(int fd)
 	return ok;
 }
 
-/* Make the master key file. */
-void
-keys_master_file_create(void)
+/* Raise the failure to make the master key file, by errno. */
+static void
+create_failed(const char *action, const char *hint)
 {
-	char		parent[MAXPGPATH];
-	int			fd = OpenTransientFilePerm(verity_master_key_file,
-										   O_WRONLY | O_CREAT | O_EXCL | PG_BINARY, 0600);
+	ereport(ERROR,
+			(errcode_for_file_access(),
+			 errmsg("could not %s master key file \"%s\": %m", action, verity_master_key_file),
+			 errhint("%s", hint)));
+}
 
+/* Where a new key is written before it takes its place. */
+static const char *
+unfinished_path(void)
+{
+	static char path[MAXPGPATH];
+
+	snprintf(path, MAXPGPATH, "%s.verity-unfinished", verity_master_key_file);
+	return path;
+}
+
+/* Remove what a crash left, a second name of the key or a key of nothing. */
+void
+keys_master_file_tidy(void)
+{
+	if (verity_master_key_file[0] != '\0')
+		(void) unlink(unfinished_path());
+}
+
+/* Write a new key to a file beside the master key file, durably. */
+static void
+write_beside(const char *path)
+{
+	int			fd;
+
+	fd = OpenTransientFilePerm(path, O_WRONLY | O_CREAT | O_EXCL | PG_BINARY, 0600);
 	if (fd < 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not create master key file \"%s\": %m", verity_master_key_file),
-				 errhint("Name a file in a directory that the server's user can write.")));
+		create_failed("create", "Name a file in a directory that the server's user can write.");
 	if (!write_new_key(fd) || pg_fsync(fd) != 0)
 	{
 		int			save_errno = errno;
 
 		CloseTransientFile(fd);
-		unlink(verity_master_key_file);
+		unlink(path);
 		errno = save_errno;
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not write master key file \"%s\": %m", verity_master_key_file),
-				 errhint("Make space on the disk and call verity_init_keystore() again.")));
+		create_failed("write", "Make space on the disk and call verity_init_keystore() again.");
 	}
 	CloseTransientFile(fd);
+}
+
+/* Make the master key file. */
+void
+keys_master_file_create(void)
+{
+	char		parent[MAXPGPATH];
+	const char *path = unfinished_path();
+
+	write_beside(path);
+	VERITY_STOP("master-key-written");
+	/* unlike a rename, this replaces no key */
+	if (link(path, verity_master_key_file) != 0)
+	{
+		int			save_errno = errno;
+
+		unlink(path);
+		errno = save_errno;
+		create_failed("create", "Name a file in a directory that the server's user can write.");
+	}
+	VERITY_STOP("master-key-linked");
+	(void) unlink(path);
 
 	strlcpy(parent, verity_master_key_file, MAXPGPATH);
 	get_parent_directory(parent);

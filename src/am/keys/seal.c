@@ -24,6 +24,7 @@
 #include "am/keys/seal_log.h"
 #include "am/stat.h"
 #include "am/journal/xact.h"
+#include "am/stop_point.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_publication.h"
 #include "crypto/aead.h"
@@ -262,9 +263,12 @@ make_key(Relation rel, VerityRel *vrel, const uint8 journal_id[16])
 	else
 	{
 		key_id = verity_key_create(journal_id, vrel->ledger, commitment);
+		VERITY_STOP("key-stored");
 		if (vrel->journalled)
 			journal_key(vrel, key_id, commitment);
+		VERITY_STOP("key-journalled");
 		verity_meta_set_key(rel, key_id, journal_id);
+		VERITY_STOP("key-noted");
 	}
 	vrel->key_id = key_id;
 	memcpy(vrel->journal_id, journal_id, 16);

@@ -28,6 +28,7 @@
  */
 #include "postgres.h"
 
+#include "am/stop_point.h"
 #include "am/vacuum/vacuum.h"
 #include "am/wal.h"
 
@@ -270,6 +271,7 @@ verity_freeze_page(Relation rel, Buffer buffer, TransactionId horizon,
 	for (int i = 0; i < count; i++)
 		verity_freeze_apply(page, BufferGetBlockNumber(buffer), &items[i]);
 	MarkBufferDirty(buffer);
+	VERITY_STOP("freeze-changed");
 	if (RelationNeedsWAL(rel))
 	{
 		xl_verity_freeze xlrec;
@@ -285,6 +287,7 @@ verity_freeze_page(Relation rel, Buffer buffer, TransactionId horizon,
 		lsn = XLogInsert(VERITY_RMGR_ID, XLOG_VERITY_FREEZE);
 		PageSetLSN(page, lsn);
 	}
+	VERITY_STOP("freeze-logged");
 	END_CRIT_SECTION();
 }
 

@@ -26,6 +26,7 @@
 #include "postgres.h"
 
 #include "am/map.h"
+#include "am/stop_point.h"
 #include "am/table.h"
 #include "am/vacuum/vacuum.h"
 
@@ -350,6 +351,7 @@ verity_relation_vacuum(Relation rel, VacuumParams *params, BufferAccessStrategy 
 	vacuum.index_stats = palloc0((vacuum.index_count + 1) * sizeof(IndexBulkDeleteResult *));
 	do_work(&vacuum, params);
 
+	VERITY_STOP("vacuum-scanned");
 	pgstat_progress_update_param(PROGRESS_VACUUM_PHASE, PROGRESS_VACUUM_PHASE_FINAL_CLEANUP);
 
 	/*

@@ -16,6 +16,7 @@
  */
 #include "postgres.h"
 
+#include "am/stop_point.h"
 #include "am/table.h"
 #include "am/vacuum/vacuum.h"
 
@@ -92,6 +93,7 @@ scan_indexes(VerityVacuum *vacuum)
 {
 	pgstat_progress_update_param(PROGRESS_VACUUM_PHASE, PROGRESS_VACUUM_PHASE_VACUUM_INDEX);
 	verity_log_index_horizon(vacuum->rel, vacuum->index_horizon);
+	VERITY_STOP("index-horizon-logged");
 
 	/* index AMs look each of their TIDs up in a sorted list */
 	qsort(vacuum->dead->items, vacuum->dead->num_items, sizeof(ItemPointerData), compare_tids);
@@ -103,6 +105,7 @@ scan_indexes(VerityVacuum *vacuum)
 		vacuum->index_stats[i] = vac_bulkdel_one_index(&info, vacuum->index_stats[i],
 													   vacuum->dead);
 	}
+	VERITY_STOP("indexes-scanned");
 	vacuum->index_scans++;
 	vacuum->entries += vacuum->dead->num_items;
 	pgstat_progress_update_param(PROGRESS_VACUUM_NUM_INDEX_VACUUMS, vacuum->index_scans);
@@ -130,6 +133,7 @@ finish_pending(VerityVacuum *vacuum)
 			next++;
 		vacuum_delay_point();
 		vacuum->blkno = blkno;
+		VERITY_STOP("second-pass");
 		verity_vacuum_page_pending(vacuum, blkno, &vacuum->pending[first], next - first);
 		pgstat_progress_update_param(PROGRESS_VACUUM_HEAP_BLKS_VACUUMED, blkno);
 		first = next;

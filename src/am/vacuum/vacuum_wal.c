@@ -17,6 +17,7 @@
 #include "postgres.h"
 
 #include "am/map.h"
+#include "am/stop_point.h"
 #include "am/vacuum/vacuum.h"
 #include "am/wal.h"
 
@@ -88,6 +89,7 @@ verity_reclaim_page(Relation rel, Buffer buffer, const VerityReclaim *what)
 				  what->cleaned_offsets, what->cleaned,
 				  what->hint_items, what->hints);
 	MarkBufferDirty(buffer);
+	VERITY_STOP("reclaim-changed");
 	if (RelationNeedsWAL(rel))
 	{
 		xl_verity_reclaim xlrec;
@@ -115,6 +117,7 @@ verity_reclaim_page(Relation rel, Buffer buffer, const VerityReclaim *what)
 		lsn = XLogInsert(VERITY_RMGR_ID, XLOG_VERITY_RECLAIM);
 		PageSetLSN(page, lsn);
 	}
+	VERITY_STOP("reclaim-logged");
 	END_CRIT_SECTION();
 }
 
