@@ -1,10 +1,11 @@
 /*
  * hash.c
- *	  SHA-256 through OpenSSL's EVP.
+ *	  SHA-256 of OpenSSL's provider.
  *
  * The algorithm is fetched once a process and one digest context is used for
  * every hash: fetching and allocating would cost several times a short hash.
- * The core is for one thread, so nothing guards them.
+ * The provider's functions are called as they are (crypto/dispatch.h).  The
+ * core is for one thread, so nothing guards them.
  */
 #include "hash.h"
 
@@ -14,39 +15,70 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 
+#include "../crypto/dispatch.h"
+
 _Static_assert(sizeof(hash256) == HASH_SIZE, "a hash is its bytes, nothing else");
 
 /* Shorter messages are gathered and hashed in one call. */
 #define GATHER_MAX 256
 
-static EVP_MD_CTX *context;
-static EVP_MD *sha256;
+#define DIGEST_NAME "SHA256"
 
-/* Fetch the algorithm and make the context, whichever is missing. */
+/* What the provider offers, and the context; NULL until all of it is there. */
+static struct
+{
+	void	   *context;
+	OSSL_FUNC_digest_init_fn *init;
+	OSSL_FUNC_digest_update_fn *update;
+	OSSL_FUNC_digest_final_fn *final;
+}			sha256;
+
+/* Fetch the algorithm, which is kept, and make the context. */
 static int
 hash_setup(void)
 {
-	if (sha256 == NULL)
-		sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
-	if (sha256 != NULL && context == NULL)
-		context = EVP_MD_CTX_new();
-	return context != NULL;
+	static EVP_MD *digest;
+	OSSL_FUNC_digest_newctx_fn *new;
+	const OSSL_PROVIDER *provider;
+	const OSSL_DISPATCH *table;
+
+	if (digest == NULL)
+		digest = EVP_MD_fetch(NULL, DIGEST_NAME, NULL);
+	if (digest == NULL)
+		return 0;
+	provider = EVP_MD_get0_provider(digest);
+	table = dispatch_table(provider, OSSL_OP_DIGEST, DIGEST_NAME);
+	new = (OSSL_FUNC_digest_newctx_fn *) dispatch_get(table, OSSL_FUNC_DIGEST_NEWCTX);
+	sha256.init = (OSSL_FUNC_digest_init_fn *) dispatch_get(table, OSSL_FUNC_DIGEST_INIT);
+	sha256.update = (OSSL_FUNC_digest_update_fn *) dispatch_get(table, OSSL_FUNC_DIGEST_UPDATE);
+	sha256.final = (OSSL_FUNC_digest_final_fn *) dispatch_get(table, OSSL_FUNC_DIGEST_FINAL);
+	if (new != NULL && sha256.init != NULL && sha256.update != NULL && sha256.final != NULL)
+		sha256.context = new(OSSL_PROVIDER_get0_provider_ctx(provider));
+	return sha256.context != NULL;
 }
 
 /* Begin a hash with the kept context. */
 static core_status
 hash_begin(void)
 {
-	if ((context != NULL || hash_setup()) && EVP_DigestInit_ex2(context, sha256, NULL) == 1)
+	if ((sha256.context != NULL || hash_setup()) && sha256.init(sha256.context, NULL) == 1)
 		return CORE_OK;
 	ERR_clear_error();
 	return CORE_E_CRYPTO;
 }
 
+static int
+hash_feed(const void *data, size_t len)
+{
+	return sha256.update(sha256.context, data, len) == 1;
+}
+
 static core_status
 hash_end(int fed, hash256 *out)
 {
-	if (fed && EVP_DigestFinal_ex(context, out->bytes, NULL) == 1)
+	size_t		written = 0;
+
+	if (fed && sha256.final(sha256.context, out->bytes, &written, HASH_SIZE) == 1)
 		return CORE_OK;
 	ERR_clear_error();
 	return CORE_E_CRYPTO;
@@ -59,7 +91,7 @@ hash_sha256(const void *data, size_t len, hash256 *out)
 
 	if (status != CORE_OK)
 		return status;
-	return hash_end(len == 0 || EVP_DigestUpdate(context, data, len) == 1, out);
+	return hash_end(len == 0 || hash_feed(data, len), out);
 }
 
 core_status
@@ -84,12 +116,12 @@ hash_parts(uint8_t prefix, const hash_part *parts, int count, hash256 *out)
 			gathered += parts[i].len;
 			continue;
 		}
-		fed = fed && EVP_DigestUpdate(context, gather, gathered) == 1;
-		fed = fed && EVP_DigestUpdate(context, parts[i].data, parts[i].len) == 1;
+		fed = fed && hash_feed(gather, gathered);
+		fed = fed && hash_feed(parts[i].data, parts[i].len);
 		gathered = 0;
 	}
 	if (gathered > 0)
-		fed = fed && EVP_DigestUpdate(context, gather, gathered) == 1;
+		fed = fed && hash_feed(gather, gathered);
 	return hash_end(fed, out);
 }
 

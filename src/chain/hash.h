@@ -1,6 +1,6 @@
 /*
  * hash.h
- *	  SHA-256 as the ledger uses it (OpenSSL's EVP, one context kept).
+ *	  SHA-256 as the ledger uses it (OpenSSL's, one context kept).
  *
  * Domain separation follows RFC 6962 section 2.1: a leaf is hashed behind a
  * byte 0x00, an inner node behind 0x01.  Everything else that is hashed

@@ -1,6 +1,6 @@
 /*
  * aead.h
- *	  AES-256-GCM with 12-byte nonces and 16-byte tags (OpenSSL's EVP).
+ *	  AES-256-GCM with 12-byte nonces and 16-byte tags (OpenSSL's).
  *
  * A context holds the expanded key schedule of one key, so that sealing a
  * record costs no key set-up.  A context is for one thread.

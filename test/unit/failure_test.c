@@ -13,6 +13,7 @@
 
 #include "chain/merkle.h"
 #include "crypto/aead.h"
+#include "crypto/dispatch.h"
 #include "crypto/kdf.h"
 #include "crypto/keystore.h"
 #include "tap.h"
@@ -51,22 +52,79 @@ openssl_fails_now(void)
 		return fails() ? failure : __real_##name arguments; \
 	}
 
-WRAP(EVP_MD_CTX *, EVP_MD_CTX_new, NULL, (void), ())
-WRAP(int, EVP_DigestInit_ex2, 0, (EVP_MD_CTX *c, const EVP_MD *t, const OSSL_PARAM *p), (c, t, p))
-WRAP(int, EVP_DigestUpdate, 0, (EVP_MD_CTX *c, const void *d, size_t n), (c, d, n))
-WRAP(int, EVP_DigestFinal_ex, 0, (EVP_MD_CTX *c, unsigned char *o, unsigned int *n), (c, o, n))
 WRAP(EVP_KDF_CTX *, EVP_KDF_CTX_new, NULL, (EVP_KDF *k), (k))
 WRAP(int, EVP_KDF_derive, 0, (EVP_KDF_CTX *c, unsigned char *o, size_t n, const OSSL_PARAM *p), (c, o, n, p))
 WRAP(EVP_MAC_CTX *, EVP_MAC_CTX_new, NULL, (EVP_MAC *m), (m))
 WRAP(int, EVP_MAC_init, 0, (EVP_MAC_CTX *c, const unsigned char *k, size_t n, const OSSL_PARAM *p), (c, k, n, p))
 WRAP(int, EVP_MAC_update, 0, (EVP_MAC_CTX *c, const unsigned char *d, size_t n), (c, d, n))
 WRAP(int, EVP_MAC_final, 0, (EVP_MAC_CTX *c, unsigned char *o, size_t *n, size_t s), (c, o, n, s))
-WRAP(EVP_CIPHER_CTX *, EVP_CIPHER_CTX_new, NULL, (void), ())
-WRAP(int, EVP_CipherInit_ex2, 0, (EVP_CIPHER_CTX *c, const EVP_CIPHER *t, const unsigned char *k,
-								  const unsigned char *iv, int enc, const OSSL_PARAM *p), (c, t, k, iv, enc, p))
-WRAP(int, EVP_CipherUpdate, 0, (EVP_CIPHER_CTX *c, unsigned char *o, int *n, const unsigned char *i, int l), (c, o, n, i, l))
-WRAP(int, EVP_CIPHER_CTX_ctrl, 0, (EVP_CIPHER_CTX *c, int t, int a, void *p), (c, t, a, p))
 WRAP_AS(fails_now, void *, sodium_malloc, NULL, (size_t n), (n))
+
+/* The provider's functions, which the core calls as they are: a table of ones that may fail stands for its own. */
+#define PROVIDER(type, function, failure, parameters, arguments) \
+	static OSSL_FUNC_##function##_fn *real_##function; \
+	static type \
+	failing_##function parameters \
+	{ \
+		return openssl_fails_now() ? failure : real_##function arguments; \
+	}
+#define PROVIDER_INIT(function) \
+	PROVIDER(int, function, 0, (void *c, const unsigned char *k, size_t kn, const unsigned char *iv, \
+								size_t n, const OSSL_PARAM *p), (c, k, kn, iv, n, p))
+
+PROVIDER(void *, digest_newctx, NULL, (void *p), (p))
+PROVIDER(int, digest_init, 0, (void *c, const OSSL_PARAM *p), (c, p))
+PROVIDER(int, digest_update, 0, (void *c, const unsigned char *d, size_t n), (c, d, n))
+PROVIDER(int, digest_final, 0, (void *c, unsigned char *o, size_t *n, size_t s), (c, o, n, s))
+PROVIDER(void *, cipher_newctx, NULL, (void *p), (p))
+PROVIDER_INIT(cipher_encrypt_init)
+PROVIDER_INIT(cipher_decrypt_init)
+PROVIDER(int, cipher_update, 0, (void *c, unsigned char *o, size_t *n, size_t s, const unsigned char *d, size_t l), (c, o, n, s, d, l))
+PROVIDER(int, cipher_get_ctx_params, 0, (void *c, OSSL_PARAM *p), (c, p))
+
+static OSSL_DISPATCH table[16];
+static int	table_len;
+
+#define STAND_FOR(id, function) \
+	do { \
+		real_##function = (OSSL_FUNC_##function##_fn *) dispatch_get(real, id); \
+		table[table_len++] = (OSSL_DISPATCH) {id, (dispatch_function) failing_##function}; \
+	} while (0)
+#define STAY(id) (table[table_len++] = (OSSL_DISPATCH) {id, dispatch_get(real, id)})
+
+extern const OSSL_DISPATCH *__real_dispatch_table(const OSSL_PROVIDER *provider, int operation, const char *name);
+extern const OSSL_DISPATCH *__wrap_dispatch_table(const OSSL_PROVIDER *provider, int operation, const char *name);
+
+/* The core keeps the functions and not the table. */
+const OSSL_DISPATCH *
+__wrap_dispatch_table(const OSSL_PROVIDER *provider, int operation, const char *name)
+{
+	const OSSL_DISPATCH *real = __real_dispatch_table(provider, operation, name);
+
+	if (openssl_fails_now())
+		return NULL;
+	table_len = 0;
+	if (operation == OSSL_OP_DIGEST)
+	{
+		STAND_FOR(OSSL_FUNC_DIGEST_NEWCTX, digest_newctx);
+		STAND_FOR(OSSL_FUNC_DIGEST_INIT, digest_init);
+		STAND_FOR(OSSL_FUNC_DIGEST_UPDATE, digest_update);
+		STAND_FOR(OSSL_FUNC_DIGEST_FINAL, digest_final);
+	}
+	else
+	{
+		STAND_FOR(OSSL_FUNC_CIPHER_NEWCTX, cipher_newctx);
+		STAND_FOR(OSSL_FUNC_CIPHER_ENCRYPT_INIT, cipher_encrypt_init);
+		STAND_FOR(OSSL_FUNC_CIPHER_DECRYPT_INIT, cipher_decrypt_init);
+		STAND_FOR(OSSL_FUNC_CIPHER_UPDATE, cipher_update);
+		STAND_FOR(OSSL_FUNC_CIPHER_GET_CTX_PARAMS, cipher_get_ctx_params);
+		/* a final call that fails says that the tag does not hold */
+		STAY(OSSL_FUNC_CIPHER_FINAL);
+		STAY(OSSL_FUNC_CIPHER_FREECTX);
+	}
+	table[table_len] = (OSSL_DISPATCH) {0, NULL};
+	return table;
+}
 
 static const uint8_t key[32] = {9};
 static uint8_t out[64];
@@ -189,7 +247,11 @@ main(void)
 {
 	/* nothing is kept yet: the very first hash fails, the next one works */
 	calls_until_failure = 1;
+	is_status(do_hash(), CORE_E_CRYPTO, "the provider offers no digest");
+	calls_until_failure = 2;
 	is_status(do_hash(), CORE_E_CRYPTO, "the first context cannot be made");
+	calls_until_failure = 1;
+	is_status(do_aead(), CORE_E_CRYPTO, "the provider offers no cipher");
 	calls_until_failure = 0;
 	is_status(do_hash(), CORE_OK, "it is made at the next hash");
 
