@@ -65,7 +65,9 @@ draft_slot(Relation rel, VerityRel *vrel, TupleTableSlot *slot, CommandId cid, i
 	bool		free_tuple;
 	HeapTuple	tuple;
 
-	verity_check_row_size(slot);
+	/* slots of our own have looked when they formed the row */
+	if (!TTS_IS_VERITY(slot))
+		verity_check_row_size(slot);
 	tuple = ExecFetchSlotHeapTuple(slot, false, &free_tuple);
 	verity_draft_make(rel, vrel, RECORD_INSERT, 0, tuple, NULL, options, draft);
 	verity_draft_stamp(draft, GetCurrentTransactionId(), cid, (options & HEAP_INSERT_FROZEN) != 0);
@@ -98,6 +100,7 @@ place_draft(Relation rel, VerityDraft *draft, int options, BulkInsertState bista
 
 	START_CRIT_SECTION();
 	verity_place_item(place.buffer, draft, tid);
+	MarkBufferDirty(place.buffer);
 	verity_place_clear_map(&place);
 	if (token != 0)
 		HeapTupleHeaderSetSpeculativeToken((HeapTupleHeader)
@@ -241,14 +244,35 @@ verity_tuple_complete_speculative(Relation rel, TupleTableSlot *slot, uint32 tok
 	pgstat_count_heap_delete(rel);
 }
 
-/* Log the records first .. first + count - 1, which are on the page. */
+/* Gather the logged bytes of the drafts on a page, each behind its length, for one reference. */
+static Size
+gather_multi_insert(Page page, const VerityDraft *drafts, const OffsetNumber *offsets, int count,
+					char *to)
+{
+	Size		used = 0;
+
+	for (int i = 0; i < count; i++)
+	{
+		char	   *item = (char *) PageGetItem(page, PageGetItemId(page, offsets[i]));
+		uint16		len = drafts[i].len - ENVELOPE_OFFSET;
+
+		memcpy(to + used, &len, sizeof(len));
+		memcpy(to + used + sizeof(len), item + ENVELOPE_OFFSET, len);
+		used += sizeof(len) + len;
+	}
+	/* the heap header that is left out is longer than the length */
+	Assert(used <= BLCKSZ);
+	return used;
+}
+
+/* Log drafts that are on the page. */
 static XLogRecPtr
 log_multi_insert(const VerityPlace *place, VerityDraft *drafts, ItemPointerData *tids,
 				 int count, int flags)
 {
 	PGAlignedBlock header;
+	PGAlignedBlock bytes;
 	xl_verity_multi_insert *xlrec = (xl_verity_multi_insert *) header.data;
-	static uint16 lengths[MaxHeapTuplesPerPage];
 	Page		page = BufferGetPage(place->buffer);
 	uint8		bufflags = REGBUF_STANDARD;
 
@@ -266,14 +290,8 @@ log_multi_insert(const VerityPlace *place, VerityDraft *drafts, ItemPointerData 
 	XLogBeginInsert();
 	XLogRegisterData(header.data, SizeOfVerityMultiInsert + count * sizeof(OffsetNumber));
 	XLogRegisterBuffer(XLV_BLOCK_NEW, place->buffer, bufflags);
-	for (int i = 0; i < count; i++)
-	{
-		char	   *item = (char *) PageGetItem(page, PageGetItemId(page, xlrec->offsets[i]));
-
-		lengths[i] = drafts[i].len - ENVELOPE_OFFSET;
-		XLogRegisterBufData(XLV_BLOCK_NEW, (char *) &lengths[i], sizeof(uint16));
-		XLogRegisterBufData(XLV_BLOCK_NEW, item + ENVELOPE_OFFSET, lengths[i]);
-	}
+	XLogRegisterBufData(XLV_BLOCK_NEW, bytes.data,
+						gather_multi_insert(page, drafts, xlrec->offsets, count, bytes.data));
 	if (BufferIsValid(place->mapbuf))
 		XLogRegisterBuffer(XLV_BLOCK_MAP, place->mapbuf, 0);
 	XLogSetRecordFlags(XLOG_INCLUDE_ORIGIN);
@@ -293,8 +311,6 @@ place_page(Relation rel, VerityDraft *drafts, ItemPointerData *tids, int count, 
 	verity_place_get(rel, drafts[0].len, options, bistate, &place);
 	page = BufferGetPage(place.buffer);
 
-	/* room for the references that the WAL record makes, two for each record */
-	XLogEnsureRecordSpace(0, 2 * Min(count, MaxHeapTuplesPerPage) + 8);
 	START_CRIT_SECTION();
 	do
 	{
@@ -302,6 +318,7 @@ place_page(Relation rel, VerityDraft *drafts, ItemPointerData *tids, int count, 
 		done++;
 	} while (done < count && done < MaxHeapTuplesPerPage &&
 			 PageGetHeapFreeSpace(page) >= MAXALIGN(drafts[done].len) + keep_free);
+	MarkBufferDirty(place.buffer);
 	verity_place_clear_map(&place);
 	VERITY_STOP("multi-insert-changed");
 	if (RelationNeedsWAL(rel))

@@ -99,5 +99,4 @@ verity_place_item(Buffer buffer, VerityDraft *draft, ItemPointer tid)
 	item->t_ctid = *tid;
 	if (envelope->flags & ENVELOPE_ROOT)
 		VerityGetEnvelope(item)->root = *tid;
-	MarkBufferDirty(buffer);
 }

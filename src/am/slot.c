@@ -39,6 +39,9 @@ typedef struct VeritySlot
 	uint32		off;			/* saved state of slot_deform */
 	char	   *space;			/* memory of the row */
 	Size		space_size;
+	char	   *spare;			/* the next row is formed here: its values may
+								 * point into space */
+	Size		spare_size;
 } VeritySlot;
 
 /* --- opening --- */
@@ -180,12 +183,42 @@ slot_open(VeritySlot *slot)
 	slot_set_row(slot, len, &slot->record.t_self, slot->record.t_tableOid);
 }
 
+/* Form the row of the slot's values, as heap_form_tuple does, in the slot's memory. */
+static void
+slot_form(VeritySlot *slot)
+{
+	TupleDesc	desc = slot->base.tts_tupleDescriptor;
+	Datum	   *values = slot->base.tts_values;
+	bool	   *isnull = slot->base.tts_isnull;
+	char	   *values_space = slot->space;
+	Size		values_size = slot->space_size;
+	bool		nulls = memchr(isnull, true, desc->natts) != NULL;
+	Size		header = MAXALIGN(SizeofHeapTupleHeader + (nulls ? BITMAPLEN(desc->natts) : 0));
+	Size		len;
+	HeapTupleHeader row;
+
+	len = header + heap_compute_data_size(desc, values, isnull);
+
+	slot->space = slot->spare;
+	slot->space_size = slot->spare_size;
+	slot->spare = values_space;
+	slot->spare_size = values_size;
+	slot_reserve(slot, len);
+	/* the gaps of alignment too */
+	memset(slot->space, 0, len);
+	row = (HeapTupleHeader) slot->space;
+	ItemPointerSetInvalid(&row->t_ctid);
+	HeapTupleHeaderSetNatts(row, desc->natts);
+	row->t_hoff = header;
+	heap_fill_tuple(desc, values, isnull, slot->space + header, len - header, &row->t_infomask,
+					nulls ? row->t_bits : NULL);
+	slot_set_row(slot, len, &slot->base.tts_tid, slot->base.tts_tableOid);
+}
+
 /* Give the slot a row, from its record or its values. */
 static void
 slot_need_row(VeritySlot *slot)
 {
-	HeapTuple	formed;
-
 	if (slot->row)
 		return;
 	if (slot->record.t_data)
@@ -194,14 +227,8 @@ slot_need_row(VeritySlot *slot)
 		return;
 	}
 
-	/* the values may point into our memory, so they are copied twice */
 	verity_check_row_size(&slot->base);
-	formed = heap_form_tuple(slot->base.tts_tupleDescriptor,
-							 slot->base.tts_values, slot->base.tts_isnull);
-	formed->t_self = slot->base.tts_tid;
-	formed->t_tableOid = slot->base.tts_tableOid;
-	slot_copy_row(slot, formed);
-	heap_freetuple(formed);
+	slot_form(slot);
 }
 
 static void
@@ -223,8 +250,26 @@ tts_verity_init(TupleTableSlot *slot)
 	vslot->buffer = InvalidBuffer;
 	vslot->record.t_data = NULL;
 	vslot->row = NULL;
-	vslot->space = NULL;
-	vslot->space_size = 0;
+	vslot->space = vslot->spare = NULL;
+	vslot->space_size = vslot->spare_size = 0;
+}
+
+/* Give back what of the slot's memory is larger than limit. */
+static void
+slot_shrink(VeritySlot *slot, Size limit)
+{
+	if (slot->space_size > limit)
+	{
+		pfree(slot->space);
+		slot->space = NULL;
+		slot->space_size = 0;
+	}
+	if (slot->spare_size > limit)
+	{
+		pfree(slot->spare);
+		slot->spare = NULL;
+		slot->spare_size = 0;
+	}
 }
 
 static void
@@ -235,12 +280,7 @@ tts_verity_clear(TupleTableSlot *slot)
 	slot_drop_record(vslot);
 	vslot->row = NULL;
 	vslot->off = 0;
-	if (vslot->space_size > SLOT_SPACE_KEPT)
-	{
-		pfree(vslot->space);
-		vslot->space = NULL;
-		vslot->space_size = 0;
-	}
+	slot_shrink(vslot, SLOT_SPACE_KEPT);
 
 	slot->tts_nvalid = 0;
 	slot->tts_flags |= TTS_FLAG_EMPTY;
@@ -252,10 +292,7 @@ tts_verity_release(TupleTableSlot *slot)
 {
 	VeritySlot *vslot = (VeritySlot *) slot;
 
-	if (vslot->space)
-		pfree(vslot->space);
-	vslot->space = NULL;
-	vslot->space_size = 0;
+	slot_shrink(vslot, 0);
 }
 
 /*

@@ -393,6 +393,7 @@ apply_change(Change *change, ItemPointer new_tid)
 		new->t_infomask2 = change->xlrec.new_infomask2;
 		HeapTupleHeaderSetXmax(new, change->xlrec.new_xmax);
 		verity_place_item(change->place.buffer, &change->draft, new_tid);
+		MarkBufferDirty(change->place.buffer);
 		verity_place_clear_map(&change->place);
 	}
 	if (!change->is_delete)
@@ -478,7 +479,8 @@ verity_tuple_update(Relation rel, ItemPointer otid, TupleTableSlot *slot,
 	bool		same_key;
 
 	change_begin(&change, rel, otid, cid, false);
-	verity_check_row_size(slot);
+	if (!TTS_IS_VERITY(slot))
+		verity_check_row_size(slot);
 	row = ExecFetchSlotHeapTuple(slot, false, &free_row);
 	slot->tts_tableOid = RelationGetRelid(rel);
 	flat = HeapTupleHasExternal(row) ? toast_flatten_tuple(row, RelationGetDescr(rel)) : row;
