@@ -1,6 +1,6 @@
 /*
  * aead.h
- *	  AES-256-GCM with 12-byte nonces and 16-byte tags (OpenSSL's).
+ *	  AES-256-GCM with 12-byte nonces and 16-byte tags.
  *
  * A context holds the expanded key schedule of one key, so that sealing a
  * record costs no key set-up.  A context is for one thread.
@@ -17,6 +17,16 @@
 #define AEAD_TAG_SIZE 16
 
 typedef struct aead_context aead_context;
+
+/* Who computes: the same bytes either way. */
+typedef enum aead_library
+{
+	AEAD_OPENSSL,				/* its provider: the default, and what FIPS needs */
+	AEAD_IPSEC_MB				/* Intel's multi-buffer library */
+} aead_library;
+
+/* For contexts made from now on.  CORE_E_CRYPTO where the library cannot be used. */
+extern core_status aead_use(aead_library wanted) CORE_WARN_UNUSED;
 
 /* CORE_E_CRYPTO when it cannot be made.  Free with aead_free. */
 extern core_status aead_new(const uint8_t key[AEAD_KEY_SIZE], aead_context **out) CORE_WARN_UNUSED;

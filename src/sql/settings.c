@@ -13,10 +13,12 @@
 #include "postgres.h"
 
 #include "am/keys/keys.h"
+#include "am/keys/seal.h"
 #include "am/keys/seal_log.h"
 #include "am/wal.h"
 #include "am/journal/xact.h"
 #include "am/stop_point.h"
+#include "crypto/aead.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "sql/settings.h"
@@ -40,6 +42,7 @@ void		_PG_init(void);
 char	   *verity_master_key_file;
 char	   *verity_master_key_command;
 char	   *verity_keystore_directory;
+int			verity_cipher_library;
 bool		verity_protect_history;
 char	   *verity_reason;
 char	   *verity_idempotency_id;
@@ -50,6 +53,12 @@ int			verity_max_databases;
 #ifdef USE_ASSERT_CHECKING
 char	   *verity_nonce_log_directory;
 #endif
+
+static const struct config_enum_entry cipher_libraries[] = {
+	{"openssl", AEAD_OPENSSL, false},
+	{"ipsec-mb", AEAD_IPSEC_MB, false},
+	{NULL, 0, false}
+};
 
 static shmem_request_hook_type prev_shmem_request_hook;
 static shmem_startup_hook_type prev_shmem_startup_hook;
@@ -135,6 +144,12 @@ define_key_settings(void)
 							   "It should not be inside the data directory, where backups would take it along.",
 							   &verity_keystore_directory, "",
 							   PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomEnumVariable("verity.cipher_library",
+							 "Library that encrypts and decrypts records.",
+							 "openssl, which can be a FIPS provider, or Intel's ipsec-mb, "
+							 "which spends less time on a short record. What is stored is the same.",
+							 &verity_cipher_library, AEAD_OPENSSL, cipher_libraries,
+							 PGC_POSTMASTER, 0, NULL, NULL, NULL);
 #ifdef USE_ASSERT_CHECKING
 	DefineCustomStringVariable("verity.nonce_log_directory",
 							   "Directory in which every nonce that seals a record is logged.",
@@ -256,6 +271,7 @@ _PG_init(void)
 	verity_stop_point_init();
 #endif
 	MarkGUCPrefixReserved("verity");
+	verity_seal_init();
 
 	prev_shmem_request_hook = shmem_request_hook;
 	shmem_request_hook = request_shared_memory;

@@ -2,6 +2,7 @@
 use strict;
 use warnings;
 
+use Config;
 use FindBin;
 use lib $FindBin::RealBin;
 use Test::More;
@@ -22,6 +23,21 @@ $node->restart;
 is($node->safe_psql('postgres', q(SELECT count(*) FROM patients WHERE name LIKE 'other %')),
 	'100', 'rows are there after a restart');
 verify_is_clean($node, 'after a restart');
+
+# the other cipher library reads and writes the same bytes
+if ($Config{archname} =~ /^x86_64/)
+{
+	$node->append_conf('postgresql.conf', "verity.cipher_library = 'ipsec-mb'\n");
+	$node->restart;
+	is($node->safe_psql('postgres', q(SELECT count(*) FROM patients WHERE name LIKE 'other %')),
+		'100', 'by the other cipher library too');
+	$node->safe_psql('postgres', q(INSERT INTO patients VALUES (2001, 'by ipsec-mb')));
+	verify_is_clean($node, 'with a row that the other cipher library sealed');
+	$node->adjust_conf('postgresql.conf', 'verity.cipher_library', 'openssl');
+	$node->restart;
+	is($node->safe_psql('postgres', 'SELECT name FROM patients WHERE id = 2001'),
+		'by ipsec-mb', 'OpenSSL opens that row');
+}
 $node->stop;
 
 my ($rc, $out, $err);

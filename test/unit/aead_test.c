@@ -1,7 +1,8 @@
 /*
  * aead_test.c
  *	  AES-256-GCM: vectors of the GCM specification that NIST published
- *	  (test cases 13, 14 and 16), tampering, contexts that are used again.
+ *	  (test cases 13, 14 and 16), tampering, contexts that are used again; by
+ *	  each library, and by one what the other sealed.
  */
 #include "crypto/aead.h"
 #include "tap.h"
@@ -190,8 +191,44 @@ test_limits(void)
 	aead_free(context);
 }
 
-int
-main(void)
+/* Texts of every length up to some blocks, sealed by one library and opened by the other. */
+static void
+test_both(void)
+{
+	aead_context *context[2];
+	unsigned long state = 11;
+	unsigned long wrong = 0;
+
+	must(aead_use(AEAD_OPENSSL));
+	must(aead_new(sample_key, &context[0]));
+	must(aead_use(AEAD_IPSEC_MB));
+	must(aead_new(sample_key, &context[1]));
+	for (size_t len = 0; len < 3000; len++)
+	{
+		uint8_t		nonce[AEAD_NONCE_SIZE];
+		uint8_t		aad[TEXT_MAX];
+		uint8_t		plain[3000];
+		uint8_t		cipher[2][3000];
+		uint8_t		tag[2][AEAD_TAG_SIZE];
+		size_t		aad_len = len % sizeof(aad);
+
+		garbage_fill(&state, nonce, sizeof(nonce));
+		garbage_fill(&state, aad, aad_len);
+		garbage_fill(&state, plain, len);
+		for (int i = 0; i < 2; i++)
+			must(aead_seal(context[i], nonce, aad, aad_len, plain, len, cipher[i], tag[i]));
+		wrong += memcmp(cipher[0], cipher[1], len) != 0 || memcmp(tag[0], tag[1], sizeof(tag[0])) != 0;
+		for (int i = 0; i < 2; i++)
+			wrong += aead_open(context[i], nonce, aad, aad_len, cipher[!i], len, tag[!i], cipher[!i]) != CORE_OK ||
+				memcmp(cipher[!i], plain, len) != 0;
+	}
+	is_count(wrong, 0, "both libraries write the same bytes, and open each other's");
+	aead_free(context[0]);
+	aead_free(context[1]);
+}
+
+static void
+test_library(void)
 {
 	for (size_t i = 0; i < sizeof(vectors) / sizeof(vectors[0]); i++)
 		test_vector(&vectors[i]);
@@ -199,5 +236,16 @@ main(void)
 	test_other_key();
 	test_turns();
 	test_limits();
+}
+
+int
+main(void)
+{
+	test_library();
+#ifdef __x86_64__
+	must(aead_use(AEAD_IPSEC_MB));
+	test_library();
+	test_both();
+#endif
 	return tap_done();
 }

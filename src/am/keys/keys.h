@@ -19,6 +19,7 @@
 extern char *verity_master_key_file;
 extern char *verity_master_key_command;
 extern char *verity_keystore_directory; /* empty: data directory + ".keystore" */
+extern int	verity_cipher_library;	/* aead_library */
 
 /* True when a keystore exists and its master key can be had; no error. */
 extern bool verity_keys_available(void);

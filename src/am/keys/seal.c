@@ -58,6 +58,17 @@ static CipherContext *last_opening;
 static uint8 *temporary_key;	/* secure memory */
 static uint64 temporary_tag;	/* tells backends' temporary keys apart */
 
+/* Load the cipher's library. */
+void
+verity_seal_init(void)
+{
+	if (aead_use((aead_library) verity_cipher_library) != CORE_OK)
+		ereport(FATAL,
+				(errcode(ERRCODE_CONFIG_FILE_ERROR),
+				 errmsg("the library that \"verity.cipher_library\" names cannot be used"),
+				 errhint("Install libipsec-mb1 on a machine with AES instructions, and build verity where libipsec-mb-dev is installed; or remove the setting.")));
+}
+
 /* --- cipher contexts --- */
 
 /* Forget every context: there are too many. */

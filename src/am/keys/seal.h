@@ -8,6 +8,9 @@
 
 #include "am/rel.h"
 
+/* Load the library that verity.cipher_library names; FATAL where it is not to be had. */
+extern void verity_seal_init(void);
+
 /*
  * Ready a table for sealing in this transaction: a serial, a live generation,
  * a schema version, a DEK.  Errors when the master key is missing or the
