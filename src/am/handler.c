@@ -62,7 +62,7 @@ static const TableAmRoutine verity_routine = {
 	.tuple_satisfies_snapshot = verity_tuple_satisfies_snapshot,
 	.index_delete_tuples = verity_index_delete_tuples,
 
-	.relation_set_new_filenode = verity_relation_set_new_filenode,
+	.relation_set_new_filelocator = verity_relation_set_new_filelocator,
 	.relation_nontransactional_truncate = verity_relation_nontransactional_truncate,
 	.relation_copy_data = verity_relation_copy_data,
 	.relation_copy_for_cluster = verity_relation_copy_for_cluster,
@@ -78,7 +78,9 @@ static const TableAmRoutine verity_routine = {
 	.relation_fetch_toast_slice = heap_fetch_toast_slice,
 	.relation_estimate_size = verity_relation_estimate_size,
 
+#if PG_VERSION_NUM < 180000
 	.scan_bitmap_next_block = verity_scan_bitmap_next_block,
+#endif
 	.scan_bitmap_next_tuple = verity_scan_bitmap_next_tuple,
 	.scan_sample_next_block = verity_scan_sample_next_block,
 	.scan_sample_next_tuple = verity_scan_sample_next_tuple

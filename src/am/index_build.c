@@ -357,7 +357,7 @@ merge_to(ValidateIndexState *state, ItemPointer cursor, ItemPointer root)
 		Datum		value;
 		bool		isnull;
 
-		if (!tuplesort_getdatum(state->tuplesort, true, &value, &isnull, NULL))
+		if (!tuplesort_getdatum(state->tuplesort, true, true, &value, &isnull, NULL))
 		{
 			ItemPointerSetInvalid(cursor);
 			return false;

@@ -46,7 +46,7 @@ is_key(Relation rel, Relation index)
 void
 verity_index_built(Relation rel, Relation index)
 {
-	VerityMetaIndex note = {.relfilenode = index->rd_node.relNode};
+	VerityMetaIndex note = {.relfilenode = index->rd_locator.relNumber};
 
 	if (is_key(rel, index))
 		note.flags |= VERITY_INDEX_KEY;
@@ -76,7 +76,7 @@ static void
 update_note(Relation rel, Relation index)
 {
 	VerityMetaIndex note;
-	bool		known = verity_meta_index_get(rel, index->rd_node.relNode, &note);
+	bool		known = verity_meta_index_get(rel, index->rd_locator.relNumber, &note);
 	bool		was_key = known && (note.flags & VERITY_INDEX_KEY) != 0;
 
 	if (!is_key(rel, index))
@@ -94,7 +94,7 @@ update_note(Relation rel, Relation index)
 						((note.flags & VERITY_INDEX_BY_SERIAL) != 0 &&
 						 note.valid_from == verity_xact_serial_if_any())))
 			return;
-		note.relfilenode = index->rd_node.relNode;
+		note.relfilenode = index->rd_locator.relNumber;
 		note.flags = VERITY_INDEX_KEY | VERITY_INDEX_BY_SERIAL;
 		note.valid_from = verity_xact_serial();
 	}
@@ -126,7 +126,7 @@ verity_index_key_since(Relation rel, Relation index)
 {
 	VerityMetaIndex note;
 
-	if (!verity_meta_index_get(rel, index->rd_node.relNode, &note) ||
+	if (!verity_meta_index_get(rel, index->rd_locator.relNumber, &note) ||
 		(note.flags & VERITY_INDEX_KEY) == 0)
 		return 0;
 	return note_position(&note);

@@ -25,7 +25,7 @@ wait_for_ender(Relation rel, TransactionId xid, ItemPointer tid, LockWaitPolicy 
 		XactLockTableWait(xid, rel, tid, XLTW_FetchUpdated);
 		return true;
 	}
-	if (ConditionalXactLockTableWait(xid))
+	if (ConditionalXactLockTableWait(xid, wait_policy == LockWaitError && log_lock_failures))
 		return true;
 	if (wait_policy == LockWaitError)
 		ereport(ERROR,

@@ -41,11 +41,11 @@ init_meta_page(Page page)
 }
 
 void
-verity_meta_create(Relation rel, const RelFileNode *node, ForkNumber fork, char persistence,
+verity_meta_create(Relation rel, const RelFileLocator *node, ForkNumber fork, char persistence,
 				   const uint8 ledger[LEDGER_ID_SIZE], uint32 ledger_number, bool journalled)
 {
-	SMgrRelation smgr = smgropen(*node, persistence == RELPERSISTENCE_TEMP ? rel->rd_backend : InvalidBackendId);
-	PGAlignedBlock block;
+	SMgrRelation smgr = smgropen(*node, persistence == RELPERSISTENCE_TEMP ? rel->rd_backend : INVALID_PROC_NUMBER);
+	PGIOAlignedBlock block;
 	Page		page = (Page) block.data;
 	VerityMetaPage *meta;
 
@@ -62,7 +62,7 @@ verity_meta_create(Relation rel, const RelFileNode *node, ForkNumber fork, char 
 	 * logged: an image replayed later would undo what came after it.
 	 */
 	if (fork == INIT_FORKNUM || (persistence == RELPERSISTENCE_PERMANENT && XLogIsNeeded()))
-		log_newpage((RelFileNode *) node, fork, 0, page, false);
+		log_newpage((RelFileLocator *) node, fork, 0, page, false);
 	VERITY_STOP("meta-made");
 	PageSetChecksumInplace(page, 0);
 	smgrextend(smgr, fork, 0, block.data, false);

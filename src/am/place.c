@@ -18,6 +18,7 @@
 
 #include "am/map.h"
 #include "am/stop_point.h"
+#include "compat.h"
 
 /* Make the locked, empty page a map page. */
 static void
@@ -52,7 +53,7 @@ verity_place_get(Relation rel, Size len, int options, BulkInsertState bistate, V
 		Buffer		vmbuffer = InvalidBuffer;
 
 		place->buffer = RelationGetBufferForTuple(rel, len, InvalidBuffer, hio_options,
-												  bistate, &vmbuffer, NULL);
+												  bistate, &vmbuffer, NULL, 0);
 		Assert(!BufferIsValid(vmbuffer));
 		if (!verity_block_is_special(BufferGetBlockNumber(place->buffer)))
 			break;

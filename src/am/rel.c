@@ -67,19 +67,27 @@ static void
 refresh_attrs(Relation rel, VerityRel *vrel)
 {
 	MemoryContext old;
+	Bitmapset  *primary = NULL;
 	Bitmapset  *identity;
+	Bitmapset  *summarized;
 
 	bms_free(vrel->index_attrs);
 	bms_free(vrel->key_attrs);
 	bms_free(vrel->identity_attrs);
 	vrel->index_attrs = vrel->key_attrs = vrel->identity_attrs = NULL;
-	vrel->index_attrs = index_bitmap(rel, INDEX_ATTR_BITMAP_ALL);
+	vrel->index_attrs = index_bitmap(rel, INDEX_ATTR_BITMAP_HOT_BLOCKING);
 	vrel->key_attrs = index_bitmap(rel, INDEX_ATTR_BITMAP_KEY);
+	/* a deferrable key identifies no row, in whichever version it counts as one */
+	if (OidIsValid(RelationGetPrimaryKeyIndex(rel, false)))
+		primary = index_bitmap(rel, INDEX_ATTR_BITMAP_PRIMARY_KEY);
 	identity = index_bitmap(rel, INDEX_ATTR_BITMAP_IDENTITY_KEY);
+	summarized = index_bitmap(rel, INDEX_ATTR_BITMAP_SUMMARIZED);
 	old = MemoryContextSwitchTo(TopMemoryContext);
-	vrel->identity_attrs = bms_add_members(index_bitmap(rel, INDEX_ATTR_BITMAP_PRIMARY_KEY), identity);
+	vrel->identity_attrs = bms_add_members(primary, identity);
+	vrel->index_attrs = bms_add_members(vrel->index_attrs, summarized);
 	MemoryContextSwitchTo(old);
 	bms_free(identity);
+	bms_free(summarized);
 }
 
 static void
@@ -90,7 +98,7 @@ refresh(Relation rel, VerityRel *vrel)
 	vrel->valid = false;
 	vrel->prepared_serial = 0;
 	verity_meta_read(rel, &meta);
-	vrel->filenode = rel->rd_node.relNode;
+	vrel->filenode = rel->rd_locator.relNumber;
 	vrel->journalled = (meta.flags & VERITY_META_JOURNALLED) != 0;
 	vrel->temporary = rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP;
 	memcpy(vrel->ledger, meta.ledger, LEDGER_ID_SIZE);
@@ -108,7 +116,7 @@ verity_rel(Relation rel)
 {
 	RelCacheMark *mark = rel->rd_amcache;
 
-	if (mark && mark->vrel->valid && mark->vrel->filenode == rel->rd_node.relNode)
+	if (mark && mark->vrel->valid && mark->vrel->filenode == rel->rd_locator.relNumber)
 		return mark->vrel;
 	if (mark == NULL)
 	{

@@ -6,6 +6,7 @@
 #define VERITY_REL_H
 
 #include "am/layout.h"
+#include "compat.h"
 #include "utils/rel.h"
 
 /*
@@ -52,7 +53,7 @@ extern Oid	verity_am_oid(void);
 /* --- meta page --- */
 
 /* Write the meta page of new, empty storage. */
-extern void verity_meta_create(Relation rel, const RelFileNode *node, ForkNumber fork,
+extern void verity_meta_create(Relation rel, const RelFileLocator *node, ForkNumber fork,
 							   char persistence, const uint8 ledger[LEDGER_ID_SIZE],
 							   uint32 ledger_number, bool journalled);
 

@@ -169,27 +169,61 @@ collect_sample(VerityScan *scan, TransactionId OldestXmin, PageCounts *counts)
 	LockBuffer(scan->cbuf, BUFFER_LOCK_UNLOCK);
 }
 
-/* Pages without current records have nothing for statistics: not even read. */
+/* Pages without current records have nothing for statistics. */
+static bool
+block_has_sample(VerityScan *scan, BlockNumber block)
+{
+	return !verity_block_is_special(block) &&
+		(verity_map_get(scan->base.rs_rd, block, &scan->mapbuf) & VERITY_MAP_NO_CURRENT) == 0;
+}
+
+/* Take the pinned page as the current one. */
+static void
+begin_sample(VerityScan *scan, Buffer buffer)
+{
+	if (BufferIsValid(scan->cbuf))
+		ReleaseBuffer(scan->cbuf);
+	scan->cbuf = buffer;
+	scan->cblock = BufferGetBlockNumber(buffer);
+	scan->inited = false;		/* nothing collected yet */
+	scan->noffsets = 0;
+	scan->cindex = 0;
+}
+
+#if PG_VERSION_NUM >= 170000
+bool
+verity_scan_analyze_next_block(TableScanDesc sscan, ReadStream *stream)
+{
+	VerityScan *scan = (VerityScan *) sscan;
+	Buffer		buffer;
+
+	while (BufferIsValid(buffer = read_stream_next_buffer(stream, NULL)))
+	{
+		if (block_has_sample(scan, BufferGetBlockNumber(buffer)))
+		{
+			begin_sample(scan, buffer);
+			return true;
+		}
+		ReleaseBuffer(buffer);
+		vacuum_delay_point(true);
+	}
+	return false;
+}
+#else
 bool
 verity_scan_analyze_next_block(TableScanDesc sscan, BlockNumber blockno,
 							   BufferAccessStrategy bstrategy)
 {
 	VerityScan *scan = (VerityScan *) sscan;
 
-	if (verity_block_is_special(blockno) ||
-		(verity_map_get(sscan->rs_rd, blockno, &scan->mapbuf) & VERITY_MAP_NO_CURRENT) != 0)
+	/* not even read */
+	if (!block_has_sample(scan, blockno))
 		return false;
-
-	if (BufferIsValid(scan->cbuf))
-		ReleaseBuffer(scan->cbuf);
-	scan->cbuf = ReadBufferExtended(sscan->rs_rd, MAIN_FORKNUM, blockno,
-									RBM_NORMAL, bstrategy);
-	scan->cblock = blockno;
-	scan->inited = false;		/* nothing collected yet */
-	scan->noffsets = 0;
-	scan->cindex = 0;
+	begin_sample(scan, ReadBufferExtended(sscan->rs_rd, MAIN_FORKNUM, blockno,
+										  RBM_NORMAL, bstrategy));
 	return true;
 }
+#endif
 
 /*
  * Rows are opened by the caller, which may wait or look into catalogs: the

@@ -134,6 +134,8 @@ verity_scan_begin(Relation rel, Snapshot snapshot, int nkeys, ScanKey key,
 		PredicateLockRelation(rel, snapshot);
 
 	init_scan(scan, key, false);
+	if (flags & SO_TYPE_BITMAPSCAN)
+		verity_bitmap_begin(scan);
 	return &scan->base;
 }
 
@@ -154,6 +156,7 @@ verity_scan_rescan(TableScanDesc sscan, ScanKey key, bool set_params, bool allow
 			sscan->rs_flags |= SO_ALLOW_PAGEMODE;
 	}
 	verity_scan_release(scan);
+	verity_bitmap_restart(scan);
 	init_scan(scan, key, true);
 }
 
@@ -163,6 +166,7 @@ verity_scan_end(TableScanDesc sscan)
 	VerityScan *scan = (VerityScan *) sscan;
 
 	verity_scan_release(scan);
+	verity_bitmap_end(scan);
 	RelationDecrementReferenceCount(sscan->rs_rd);
 	if (sscan->rs_key)
 		pfree(sscan->rs_key);
@@ -428,8 +432,8 @@ verity_scan_set_tidrange(TableScanDesc sscan, ItemPointer mintid, ItemPointer ma
 	start = ItemPointerGetBlockNumberNoCheck(&lowest);
 	verity_scan_set_limits(scan, start,
 						   ItemPointerGetBlockNumberNoCheck(&highest) - start + 1);
-	sscan->rs_mintid = lowest;
-	sscan->rs_maxtid = highest;
+	VerityScanMinTid(sscan) = lowest;
+	VerityScanMaxTid(sscan) = highest;
 }
 
 bool
@@ -440,8 +444,8 @@ verity_scan_getnextslot_tidrange(TableScanDesc sscan, ScanDirection direction,
 
 	while (verity_scan_getnextslot(sscan, direction, slot))
 	{
-		bool		below = ItemPointerCompare(&slot->tts_tid, &sscan->rs_mintid) < 0;
-		bool		above = ItemPointerCompare(&slot->tts_tid, &sscan->rs_maxtid) > 0;
+		bool		below = ItemPointerCompare(&slot->tts_tid, &VerityScanMinTid(sscan)) < 0;
+		bool		above = ItemPointerCompare(&slot->tts_tid, &VerityScanMaxTid(sscan)) > 0;
 
 		if (!below && !above)
 			return true;

@@ -32,6 +32,7 @@ typedef struct VerityScan
 
 	HeapTupleData record;		/* the current one */
 	Buffer		rowbuf;			/* bitmap scans: page of the current version */
+	struct ReadStream *stream;	/* bitmap scans of 18: reads ahead, or NULL */
 	int			cindex;			/* its place in offsets */
 	int			noffsets;
 	OffsetNumber offsets[MaxHeapTuplesPerPage];
@@ -64,10 +65,17 @@ extern void verity_scan_release(VerityScan *scan);
 /* Restrict the scan to a range of blocks, before it starts. */
 extern void verity_scan_set_limits(VerityScan *scan, BlockNumber start, BlockNumber count);
 
+/* --- bitmap.c --- */
+
+/* Where the access method itself iterates over the bitmap: reading ahead. */
+extern void verity_bitmap_begin(VerityScan *scan);
+extern void verity_bitmap_restart(VerityScan *scan);
+extern void verity_bitmap_end(VerityScan *scan);
+
 /* --- chain.c --- */
 
 /* Complain of an item that is too short for a record. */
-extern void verity_item_damaged(Relation rel, Buffer buffer, OffsetNumber offset) pg_attribute_noreturn();
+pg_noreturn extern void verity_item_damaged(Relation rel, Buffer buffer, OffsetNumber offset);
 
 /*
  * The record behind a line pointer, which the data page has, of a pinned page

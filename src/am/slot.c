@@ -18,6 +18,7 @@
 
 #include "access/sysattr.h"
 #include "access/tupmacs.h"
+#include "access/xact.h"
 #include "am/draft.h"
 #include "am/scan.h"
 #include "am/keys/seal.h"
@@ -300,17 +301,17 @@ tts_verity_release(TupleTableSlot *slot)
  * offsets depend on the row, so that they may not be cached.
  */
 static inline uint32
-column_offset(Form_pg_attribute att, const char *data, uint32 off, bool *slow)
+column_offset(CompactAttribute *att, const char *data, uint32 off, bool *slow)
 {
 	if (!*slow && att->attcacheoff >= 0)
 		return att->attcacheoff;
 
-	if (att->attlen == -1 && (*slow || off != att_align_nominal(off, att->attalign)))
+	if (att->attlen == -1 && (*slow || off != att_nominal_alignby(off, att->attalignby)))
 	{
 		*slow = true;
-		return att_align_pointer(off, att->attalign, -1, data + off);
+		return att_pointer_alignby(off, att->attalignby, -1, data + off);
 	}
-	off = att_align_nominal(off, att->attalign);
+	off = att_nominal_alignby(off, att->attalignby);
 	if (!*slow)
 		att->attcacheoff = off;
 	return off;
@@ -331,7 +332,7 @@ slot_deform(VeritySlot *vslot, int natts)
 	natts = Min(HeapTupleHeaderGetNatts(row), natts);
 	for (; attnum < natts; attnum++)
 	{
-		Form_pg_attribute att = TupleDescAttr(slot->tts_tupleDescriptor, attnum);
+		CompactAttribute *att = TupleDescCompactAttr(slot->tts_tupleDescriptor, attnum);
 
 		if (nulls && att_isnull(attnum, row->t_bits))
 		{
@@ -381,6 +382,22 @@ tts_verity_getsysattr(TupleTableSlot *slot, int attnum, bool *isnull)
 				 errmsg("cannot retrieve a system column in this context")));
 	return heap_getsysattr(tuple, attnum, slot->tts_tupleDescriptor, isnull);
 }
+
+#if PG_VERSION_NUM >= 170000
+static bool
+tts_verity_is_current_xact_tuple(TupleTableSlot *slot)
+{
+	VeritySlot *vslot = (VeritySlot *) slot;
+	HeapTuple	tuple = vslot->record.t_data ? &vslot->record : vslot->row;
+
+	Assert(!TTS_EMPTY(slot));
+	if (!tuple)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("don't have transaction information for this type of tuple")));
+	return TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetRawXmin(tuple->t_data));
+}
+#endif
 
 static void
 tts_verity_materialize(TupleTableSlot *slot)
@@ -437,11 +454,19 @@ tts_verity_copy_heap_tuple(TupleTableSlot *slot)
 	return heap_copytuple(tts_verity_get_heap_tuple(slot));
 }
 
+#if PG_VERSION_NUM >= 180000
+static MinimalTuple
+tts_verity_copy_minimal_tuple(TupleTableSlot *slot, Size extra)
+{
+	return minimal_tuple_from_heap_tuple(tts_verity_get_heap_tuple(slot), extra);
+}
+#else
 static MinimalTuple
 tts_verity_copy_minimal_tuple(TupleTableSlot *slot)
 {
-	return minimal_tuple_from_heap_tuple(tts_verity_get_heap_tuple(slot));
+	return minimal_tuple_from_heap_tuple(tts_verity_get_heap_tuple(slot), 0);
 }
+#endif
 
 const TupleTableSlotOps TTSOpsVerity = {
 	.base_slot_size = sizeof(VeritySlot),
@@ -450,6 +475,9 @@ const TupleTableSlotOps TTSOpsVerity = {
 	.clear = tts_verity_clear,
 	.getsomeattrs = tts_verity_getsomeattrs,
 	.getsysattr = tts_verity_getsysattr,
+#if PG_VERSION_NUM >= 170000
+	.is_current_xact_tuple = tts_verity_is_current_xact_tuple,
+#endif
 	.materialize = tts_verity_materialize,
 	.copyslot = tts_verity_copyslot,
 	.get_heap_tuple = tts_verity_get_heap_tuple,

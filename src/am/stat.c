@@ -22,6 +22,7 @@
 #include "access/parallel.h"
 #include "access/xact.h"
 #include "am/stat.h"
+#include "compat.h"
 #include "miscadmin.h"
 #include "sql/settings.h"
 #include "storage/ipc.h"
@@ -108,9 +109,9 @@ verity_stat_shmem_init(void)
 static StatSlot *
 slot_of(PGPROC *proc)
 {
-	if (slots == NULL || proc == NULL || proc->pgprocno >= MaxBackends)
+	if (slots == NULL || proc == NULL || GetNumberFromPGProc(proc) >= MaxBackends)
 		return NULL;
-	return &slots[proc->pgprocno].slot;
+	return &slots[GetNumberFromPGProc(proc)].slot;
 }
 
 /* --- one process --- */

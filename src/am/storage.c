@@ -47,7 +47,7 @@ rewritten_table(Relation rel)
 		RelationGetRelationName(rel)[end] != '\0')
 		return InvalidOid;
 	SET_LOCKTAG_RELATION(tag, MyDatabaseId, oid);
-	if (!LockHeldByMe(&tag, AccessExclusiveLock) && !LockHeldByMe(&tag, ExclusiveLock))
+	if (!LockHeldByMe(&tag, ExclusiveLock, true))
 		return InvalidOid;
 	return oid;
 }
@@ -66,7 +66,7 @@ check_rewrite(Oid old_relid)
 }
 
 void
-verity_relation_set_new_filenode(Relation rel, const RelFileNode *newrnode, char persistence,
+verity_relation_set_new_filelocator(Relation rel, const RelFileLocator *newrlocator, char persistence,
 								 TransactionId *freezeXid, MultiXactId *minmulti)
 {
 	Oid			old_relid = rewritten_table(rel);
@@ -78,7 +78,7 @@ verity_relation_set_new_filenode(Relation rel, const RelFileNode *newrnode, char
 
 	if (OidIsValid(old_relid) && check_rewrite(old_relid))
 		journalled = false;
-	if (rel->rd_node.relNode != newrnode->relNode)
+	if (rel->rd_locator.relNumber != newrlocator->relNumber)
 		verity_storage_drop(rel, "truncate");
 	if (!pg_strong_random(ledger, sizeof(ledger)))
 		ereport(ERROR,
@@ -88,16 +88,16 @@ verity_relation_set_new_filenode(Relation rel, const RelFileNode *newrnode, char
 		number = verity_ledger_number_next(ledger);
 	*freezeXid = RecentXmin;
 	*minmulti = GetOldestMultiXactId();
-	smgr = RelationCreateStorage(*newrnode, persistence, true);
+	smgr = RelationCreateStorage(*newrlocator, persistence, true);
 	VERITY_STOP("storage-made");
 	if (persistence == RELPERSISTENCE_UNLOGGED)
 	{
 		smgrcreate(smgr, INIT_FORKNUM, false);
-		log_smgrcreate(newrnode, INIT_FORKNUM);
-		verity_meta_create(rel, newrnode, INIT_FORKNUM, persistence, ledger, number, journalled);
+		log_smgrcreate(newrlocator, INIT_FORKNUM);
+		verity_meta_create(rel, newrlocator, INIT_FORKNUM, persistence, ledger, number, journalled);
 		smgrimmedsync(smgr, INIT_FORKNUM);
 	}
-	verity_meta_create(rel, newrnode, MAIN_FORKNUM, persistence, ledger, number, journalled);
+	verity_meta_create(rel, newrlocator, MAIN_FORKNUM, persistence, ledger, number, journalled);
 	VERITY_STOP("storage-ready");
 	smgrclose(smgr);
 	if (journalled)
@@ -122,13 +122,13 @@ verity_relation_nontransactional_truncate(Relation rel)
 }
 
 void
-verity_relation_copy_data(Relation rel, const RelFileNode *newrnode)
+verity_relation_copy_data(Relation rel, const RelFileLocator *newrlocator)
 {
 	SMgrRelation target;
 
 	/* unlogged and temporary tables have dirty buffers that nothing else writes */
 	FlushRelationBuffers(rel);
-	target = RelationCreateStorage(*newrnode, rel->rd_rel->relpersistence, true);
+	target = RelationCreateStorage(*newrlocator, rel->rd_rel->relpersistence, true);
 	RelationCopyStorage(RelationGetSmgr(rel), target, MAIN_FORKNUM, rel->rd_rel->relpersistence);
 	for (ForkNumber fork = MAIN_FORKNUM + 1; fork <= MAX_FORKNUM; fork++)
 	{
@@ -137,7 +137,7 @@ verity_relation_copy_data(Relation rel, const RelFileNode *newrnode)
 		smgrcreate(target, fork, false);
 		if (RelationIsPermanent(rel) ||
 			(rel->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED && fork == INIT_FORKNUM))
-			log_smgrcreate(newrnode, fork);
+			log_smgrcreate(newrlocator, fork);
 		RelationCopyStorage(RelationGetSmgr(rel), target, fork, rel->rd_rel->relpersistence);
 	}
 	RelationDropStorage(rel);
@@ -184,7 +184,7 @@ verity_relation_copy_for_cluster(Relation OldTable, Relation NewTable, Relation 
 
 	if (OldIndex != NULL)
 	{
-		index_scan = index_beginscan(OldTable, OldIndex, snapshot, 0, 0);
+		index_scan = index_beginscan(OldTable, OldIndex, snapshot, NULL, 0, 0);
 		index_rescan(index_scan, NULL, 0, NULL, 0);
 	}
 	else

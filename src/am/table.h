@@ -7,6 +7,7 @@
 
 #include "am/layout.h"
 #include "am/rel.h"
+#include "compat.h"
 
 #include "access/heapam.h"
 #include "access/relscan.h"
@@ -86,7 +87,7 @@ extern TM_Result verity_tuple_delete(Relation rel, ItemPointer tid, CommandId ci
 extern TM_Result verity_tuple_update(Relation rel, ItemPointer otid, TupleTableSlot *slot,
 									 CommandId cid, Snapshot snapshot, Snapshot crosscheck,
 									 bool wait, TM_FailureData *tmfd,
-									 LockTupleMode *lockmode, bool *update_indexes);
+									 LockTupleMode *lockmode, TU_UpdateIndexes *update_indexes);
 extern TM_Result verity_tuple_lock(Relation rel, ItemPointer tid, Snapshot snapshot,
 								   TupleTableSlot *slot, CommandId cid, LockTupleMode mode,
 								   LockWaitPolicy wait_policy, uint8 flags,
@@ -126,14 +127,23 @@ extern bool verity_scan_getnextslot(TableScanDesc scan, ScanDirection direction,
 extern void verity_scan_set_tidrange(TableScanDesc scan, ItemPointer mintid, ItemPointer maxtid);
 extern bool verity_scan_getnextslot_tidrange(TableScanDesc scan, ScanDirection direction,
 											 TupleTableSlot *slot);
+#if PG_VERSION_NUM >= 180000
+extern bool verity_scan_bitmap_next_tuple(TableScanDesc scan, TupleTableSlot *slot, bool *recheck,
+										  uint64 *lossy_pages, uint64 *exact_pages);
+#else
 extern bool verity_scan_bitmap_next_block(TableScanDesc scan, TBMIterateResult *tbmres);
 extern bool verity_scan_bitmap_next_tuple(TableScanDesc scan, TBMIterateResult *tbmres,
 										  TupleTableSlot *slot);
+#endif
 extern bool verity_scan_sample_next_block(TableScanDesc scan, SampleScanState *scanstate);
 extern bool verity_scan_sample_next_tuple(TableScanDesc scan, SampleScanState *scanstate,
 										  TupleTableSlot *slot);
+#if PG_VERSION_NUM >= 170000
+extern bool verity_scan_analyze_next_block(TableScanDesc scan, ReadStream *stream);
+#else
 extern bool verity_scan_analyze_next_block(TableScanDesc scan, BlockNumber blockno,
 										   BufferAccessStrategy bstrategy);
+#endif
 extern bool verity_scan_analyze_next_tuple(TableScanDesc scan, TransactionId OldestXmin,
 										   double *liverows, double *deadrows, TupleTableSlot *slot);
 
@@ -163,11 +173,11 @@ extern void verity_relation_vacuum(Relation rel, VacuumParams *params, BufferAcc
 extern TransactionId verity_index_delete_tuples(Relation rel, TM_IndexDeleteOp *delstate);
 
 /* --- storage.c: files --- */
-extern void verity_relation_set_new_filenode(Relation rel, const RelFileNode *newrnode,
+extern void verity_relation_set_new_filelocator(Relation rel, const RelFileLocator *newrlocator,
 											 char persistence, TransactionId *freezeXid,
 											 MultiXactId *minmulti);
 extern void verity_relation_nontransactional_truncate(Relation rel);
-extern void verity_relation_copy_data(Relation rel, const RelFileNode *newrnode);
+extern void verity_relation_copy_data(Relation rel, const RelFileLocator *newrlocator);
 extern void verity_relation_copy_for_cluster(Relation OldTable, Relation NewTable, Relation OldIndex,
 											 bool use_sort, TransactionId OldestXmin,
 											 TransactionId *xid_cutoff, MultiXactId *multi_cutoff,

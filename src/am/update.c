@@ -468,7 +468,7 @@ TM_Result
 verity_tuple_update(Relation rel, ItemPointer otid, TupleTableSlot *slot,
 					CommandId cid, Snapshot snapshot, Snapshot crosscheck,
 					bool wait, TM_FailureData *tmfd,
-					LockTupleMode *lockmode, bool *update_indexes)
+					LockTupleMode *lockmode, TU_UpdateIndexes *update_indexes)
 {
 	ItemPointerData new_tid;
 	Change		change;
@@ -489,12 +489,14 @@ verity_tuple_update(Relation rel, ItemPointer otid, TupleTableSlot *slot,
 	if (change.target.mode == LockTupleNoKeyExclusive)
 		MultiXactIdSetOldestMember();
 	result = run_change(&change, flat, same_key, crosscheck, wait, tmfd, &new_tid);
-	*update_indexes = false;
+	*update_indexes = TU_None;
 	if (result == TM_Ok)
 	{
 		verity_slot_written(slot, &new_tid, change.draft.item);
-		*update_indexes = change.new_root;
-		pgstat_count_heap_update(rel, !change.new_root);
+		*update_indexes = change.new_root ? TU_All : TU_None;
+		pgstat_count_heap_update(rel, !change.new_root,
+								 change.new_root && ItemPointerGetBlockNumber(&new_tid) !=
+								 ItemPointerGetBlockNumber(otid));
 	}
 	change_end(&change);
 	if (flat != row)

@@ -17,7 +17,7 @@
 
 #include "am/rel.h"
 #include "am/stat.h"
-#include "commands/explain.h"
+#include "compat.h"
 #include "executor/executor.h"
 #include "sql/settings.h"
 #include "tcop/tcopprot.h"
@@ -123,9 +123,10 @@ explain_executor_end(QueryDesc *query)
 		standard_ExecutorEnd(query);
 }
 
+#if PG_VERSION_NUM < 170000
 /* What PostgreSQL does where no hook is set; it exports that from 17 on. */
 static void
-plan_and_explain(Query *query, int cursorOptions, IntoClause *into, ExplainState *es,
+standard_ExplainOneQuery(Query *query, int cursorOptions, IntoClause *into, ExplainState *es,
 				 const char *text, ParamListInfo params, QueryEnvironment *environment)
 {
 	BufferUsage before = pgBufferUsage;
@@ -143,6 +144,7 @@ plan_and_explain(Query *query, int cursorOptions, IntoClause *into, ExplainState
 	ExplainOnePlan(plan, into, es, text, params, environment, &duration,
 				   es->buffers ? &buffers : NULL);
 }
+#endif
 
 static void
 explain_next(Query *query, int cursorOptions, IntoClause *into, ExplainState *es,
@@ -151,7 +153,7 @@ explain_next(Query *query, int cursorOptions, IntoClause *into, ExplainState *es
 	if (prev_explain)
 		prev_explain(query, cursorOptions, into, es, text, params, environment);
 	else
-		plan_and_explain(query, cursorOptions, into, es, text, params, environment);
+		standard_ExplainOneQuery(query, cursorOptions, into, es, text, params, environment);
 }
 
 static void

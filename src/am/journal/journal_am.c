@@ -208,7 +208,7 @@ journal_fetch_row_version(Relation rel, ItemPointer tid, Snapshot snapshot, Tupl
 }
 
 static void
-journal_set_new_filenode(Relation rel, const RelFileNode *newrnode, char persistence,
+journal_set_new_filelocator(Relation rel, const RelFileLocator *newrlocator, char persistence,
 						 TransactionId *freezeXid, MultiXactId *minmulti)
 {
 	SMgrRelation srel;
@@ -219,7 +219,7 @@ journal_set_new_filenode(Relation rel, const RelFileNode *newrnode, char persist
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("access method \"verity_journal\" is only for the journal of the verity extension"),
 				 errhint("Create tables USING verity.")));
-	srel = RelationCreateStorage(*newrnode, persistence, true);
+	srel = RelationCreateStorage(*newrlocator, persistence, true);
 	smgrclose(srel);
 	/* only entries name transactions */
 	*freezeXid = journal_relation_of(rel) == JOURNAL_ENTRIES ? RecentXmin : InvalidTransactionId;
@@ -307,31 +307,25 @@ can_append(Relation rel)
 static void
 journal_vacuum(Relation rel, struct VacuumParams *params, BufferAccessStrategy bstrategy)
 {
-	TransactionId oldest_xmin;
-	TransactionId freeze_limit;
+	struct VacuumCutoffs cutoffs;
 	TransactionId needed;
-	MultiXactId oldest_multi;
-	MultiXactId multi_cutoff;
 	bool		frozen_updated;
 	bool		multi_updated;
 
 	if (journal_relation_of(rel) != JOURNAL_ENTRIES || RelationGetNumberOfBlocks(rel) == 0)
 		return;
-	(void) vacuum_set_xid_limits(rel, params->freeze_min_age, params->freeze_table_age,
-								 params->multixact_freeze_min_age,
-								 params->multixact_freeze_table_age,
-								 &oldest_xmin, &oldest_multi, &freeze_limit, &multi_cutoff);
+	(void) vacuum_get_cutoffs(rel, params, &cutoffs);
 	needed = oldest_undecided_xid(rel);
-	if (TransactionIdIsValid(needed) && TransactionIdPrecedesOrEquals(needed, freeze_limit) &&
+	if (TransactionIdIsValid(needed) && TransactionIdPrecedesOrEquals(needed, cutoffs.FreezeLimit) &&
 		can_append(rel))
 	{
 		append_horizon();
 		needed = oldest_undecided_xid(rel);
 	}
-	if (TransactionIdIsValid(needed) && TransactionIdPrecedes(needed, oldest_xmin))
-		oldest_xmin = needed;
-	vac_update_relstats(rel, RelationGetNumberOfBlocks(rel), verity_journal_last(), 0, false,
-						oldest_xmin, oldest_multi, &frozen_updated, &multi_updated, false);
+	if (TransactionIdIsValid(needed) && TransactionIdPrecedes(needed, cutoffs.OldestXmin))
+		cutoffs.OldestXmin = needed;
+	vac_update_relstats(rel, RelationGetNumberOfBlocks(rel), verity_journal_last(), 0, 0, false,
+						cutoffs.OldestXmin, cutoffs.OldestMxact, &frozen_updated, &multi_updated, false);
 }
 
 static const TableAmRoutine journal_methods = {
@@ -360,7 +354,7 @@ static const TableAmRoutine journal_methods = {
 	.tuple_delete = journal_refuse_delete,
 	.tuple_update = journal_refuse_update,
 	.tuple_lock = journal_refuse_lock,
-	.relation_set_new_filenode = journal_set_new_filenode,
+	.relation_set_new_filelocator = journal_set_new_filelocator,
 	.relation_nontransactional_truncate = journal_refuse_truncate,
 	.relation_copy_data = journal_refuse_copy_data,
 	.relation_copy_for_cluster = journal_refuse_copy_for_cluster,

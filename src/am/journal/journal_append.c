@@ -58,8 +58,8 @@ journal_begin(JournalSession *session)
 	if (session->shared->open)
 		(void) verity_journal_key_prepare(session->shared->journal_id);
 	journal_lock(session->shared);
-	if (session->shared->filenode != session->rels.journal->rd_node.relNode)
-		journal_shared_reset(session->shared, session->rels.journal->rd_node.relNode);
+	if (session->shared->filenode != session->rels.journal->rd_locator.relNumber)
+		journal_shared_reset(session->shared, session->rels.journal->rd_locator.relNumber);
 	if (!session->shared->open)
 		journal_open(session);
 	else if (session->shared->broken)

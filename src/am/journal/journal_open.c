@@ -288,7 +288,7 @@ journal_open(JournalSession *session)
 	bool		copied = shared->copied;
 	uint8		cause;
 
-	journal_shared_reset(shared, session->rels.journal->rd_node.relNode);
+	journal_shared_reset(shared, session->rels.journal->rd_locator.relNumber);
 	shared->copied = copied;
 	journal_meta_read(session->rels.journal, meta);
 	last = recover_tail(session, meta->ledger_count);
@@ -374,7 +374,7 @@ verity_journal_genesis(void)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the journal has its genesis entry already")));
-	journal_shared_reset(session.shared, session.rels.journal->rd_node.relNode);
+	journal_shared_reset(session.shared, session.rels.journal->rd_locator.relNumber);
 	memcpy(session.shared->journal_id, meta->journal_id, sizeof(meta->journal_id));
 	memset(&session.shared->generation, 0, sizeof(VerityGeneration));
 	journal_write_meta(&session, meta);

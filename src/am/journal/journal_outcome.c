@@ -64,9 +64,9 @@ cache_is_current(void)
 static void
 check_cache(Relation journal)
 {
-	if (known_filenode == journal->rd_node.relNode)
+	if (known_filenode == journal->rd_locator.relNumber)
 		return;
-	known_filenode = journal->rd_node.relNode;
+	known_filenode = journal->rd_locator.relNumber;
 	known_oid = RelationGetRelid(journal);
 	known_decided = 0;
 	serials_oid = get_relname_relid("journal_serials", RelationGetNamespace(journal));

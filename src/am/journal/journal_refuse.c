@@ -9,7 +9,7 @@
 
 #include "am/journal/journal_rows.h"
 
-static void refuse(const char *what) pg_attribute_noreturn();
+pg_noreturn static void refuse(const char *what);
 
 static void
 refuse(const char *what)
@@ -100,7 +100,7 @@ journal_refuse_delete(Relation rel, ItemPointer tid, CommandId cid, Snapshot sna
 TM_Result
 journal_refuse_update(Relation rel, ItemPointer otid, TupleTableSlot *slot, CommandId cid,
 					  Snapshot snapshot, Snapshot crosscheck, bool wait, TM_FailureData *tmfd,
-					  LockTupleMode *lockmode, bool *update_indexes)
+					  LockTupleMode *lockmode, TU_UpdateIndexes *update_indexes)
 {
 	refuse("update");
 }
@@ -120,7 +120,7 @@ journal_refuse_truncate(Relation rel)
 }
 
 void
-journal_refuse_copy_data(Relation rel, const RelFileNode *newrnode)
+journal_refuse_copy_data(Relation rel, const RelFileLocator *newrlocator)
 {
 	refuse("move");
 }
@@ -136,7 +136,11 @@ journal_refuse_copy_for_cluster(Relation OldTable, Relation NewTable, Relation O
 
 /* Its statistics would say nothing: ANALYZE finds no rows. */
 bool
+#if PG_VERSION_NUM >= 170000
+journal_refuse_analyze_block(TableScanDesc scan, ReadStream *stream)
+#else
 journal_refuse_analyze_block(TableScanDesc scan, BlockNumber blockno, BufferAccessStrategy bstrategy)
+#endif
 {
 	return false;
 }

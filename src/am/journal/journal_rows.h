@@ -9,6 +9,7 @@
 
 #include "access/heapam.h"
 #include "access/tableam.h"
+#include "compat.h"
 #include "executor/tuptable.h"
 #include "utils/rel.h"
 
@@ -53,19 +54,23 @@ extern TM_Result journal_refuse_delete(Relation rel, ItemPointer tid, CommandId 
 extern TM_Result journal_refuse_update(Relation rel, ItemPointer otid, TupleTableSlot *slot,
 									   CommandId cid, Snapshot snapshot, Snapshot crosscheck, bool wait,
 									   TM_FailureData *tmfd, LockTupleMode *lockmode,
-									   bool *update_indexes);
+									   TU_UpdateIndexes *update_indexes);
 extern TM_Result journal_refuse_lock(Relation rel, ItemPointer tid, Snapshot snapshot,
 									 TupleTableSlot *slot, CommandId cid, LockTupleMode mode,
 									 LockWaitPolicy wait_policy, uint8 flags, TM_FailureData *tmfd);
 extern void journal_refuse_truncate(Relation rel);
-extern void journal_refuse_copy_data(Relation rel, const RelFileNode *newrnode);
+extern void journal_refuse_copy_data(Relation rel, const RelFileLocator *newrlocator);
 extern void journal_refuse_copy_for_cluster(Relation OldTable, Relation NewTable, Relation OldIndex,
 											bool use_sort, TransactionId OldestXmin,
 											TransactionId *xid_cutoff, MultiXactId *multi_cutoff,
 											double *num_tuples, double *tups_vacuumed,
 											double *tups_recently_dead);
+#if PG_VERSION_NUM >= 170000
+extern bool journal_refuse_analyze_block(TableScanDesc scan, ReadStream *stream);
+#else
 extern bool journal_refuse_analyze_block(TableScanDesc scan, BlockNumber blockno,
 										 BufferAccessStrategy bstrategy);
+#endif
 extern bool journal_refuse_analyze_tuple(TableScanDesc scan, TransactionId OldestXmin, double *liverows,
 										 double *deadrows, TupleTableSlot *slot);
 extern double journal_refuse_index_build(Relation rel, Relation index_rel, struct IndexInfo *index_info,

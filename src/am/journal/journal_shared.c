@@ -203,11 +203,11 @@ static void
 compare_with_pages(JournalShared *shared, Relation journal)
 {
 	journal_lock(shared);
-	if (shared->filenode != journal->rd_node.relNode)
-		journal_shared_reset(shared, journal->rd_node.relNode);
+	if (shared->filenode != journal->rd_locator.relNumber)
+		journal_shared_reset(shared, journal->rd_locator.relNumber);
 	else if (shared->open && !shared->broken && !matches_pages(shared, journal))
 	{
-		journal_shared_reset(shared, journal->rd_node.relNode);
+		journal_shared_reset(shared, journal->rd_locator.relNumber);
 		shared->copied = true;
 	}
 	LWLockRelease(&shared->lock);
@@ -236,11 +236,11 @@ journal_shared(void)
 		return NULL;
 
 	journal = table_open(journal_oid(), AccessShareLock);
-	mine = find_or_take_slot(journal->rd_node.relNode);
+	mine = find_or_take_slot(journal->rd_locator.relNumber);
 	if (!RecoveryInProgress() && RelationGetNumberOfBlocks(journal) > 0)
 		compare_with_pages(mine, journal);
 	mine_oid = RelationGetRelid(journal);
-	mine_filenode = journal->rd_node.relNode;
+	mine_filenode = journal->rd_locator.relNumber;
 	table_close(journal, AccessShareLock);
 	/* a standby's backends look again after promotion */
 	mine_valid = !RecoveryInProgress();

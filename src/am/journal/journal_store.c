@@ -215,8 +215,8 @@ journal_page_copy(Relation rel, BlockNumber blkno, char *page, const char **dama
 	{
 		if (attempt > 0)
 			pg_usleep(1000L);
-		smgrread(RelationGetSmgr(rel), MAIN_FORKNUM, blkno, page);
-		good = PageIsVerifiedExtended(page, blkno, 0) || page_is_cached(rel, blkno);
+		verity_smgr_read(rel, MAIN_FORKNUM, blkno, page);
+		good = PageIsVerified(page, blkno, 0, NULL) || page_is_cached(rel, blkno);
 	}
 	if (!good)
 	{

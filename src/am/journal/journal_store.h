@@ -20,6 +20,7 @@
 #include "am/journal/journal.h"
 
 #include "access/tableam.h"
+#include "compat.h"
 #include "port/atomics.h"
 #include "storage/bufmgr.h"
 #include "storage/bufpage.h"
@@ -386,6 +387,6 @@ extern const TableAmRoutine *verity_journal_am(void);
 		if (journal_status != CORE_OK) \
 			journal_core_error(journal_status); \
 	} while (0)
-extern void journal_core_error(core_status status) pg_attribute_noreturn();
+pg_noreturn extern void journal_core_error(core_status status);
 
 #endif							/* VERITY_JOURNAL_STORE_H */

@@ -210,16 +210,10 @@ end_sub_controls(SubTransactionId subid, SubTransactionId parent, bool commit)
 static bool
 idempotency_is_local(void)
 {
-	struct config_generic **variables = get_guc_variables();
+	struct config_generic *setting = find_option("verity.idempotency_id", false, false, ERROR);
+	GucStack   *stack = setting ? setting->stack : NULL;
 
-	for (int i = 0; i < GetNumConfigOptions(); i++)
-	{
-		GucStack   *stack = variables[i]->stack;
-
-		if (strcmp(variables[i]->name, "verity.idempotency_id") == 0)
-			return stack != NULL && (stack->state == GUC_LOCAL || stack->state == GUC_SET_LOCAL);
-	}
-	return false;
+	return stack != NULL && (stack->state == GUC_LOCAL || stack->state == GUC_SET_LOCAL);
 }
 
 /* Does this transaction take the idempotency id that is set? */

@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 
 #include "am/keys/keys.h"
+#include "compat.h"
 #include "crypto/keystore.h"
 
 #define MASTER_KEY_SIZE 32
@@ -36,7 +37,7 @@ typedef struct KeysProblem
 extern bool keys_problem(KeysProblem *problem, int sqlstate, const char *hint,
 						 const char *format,...) pg_attribute_printf(4, 5);
 extern bool keys_problem_file(KeysProblem *problem, const char *action, const char *path);
-extern void keys_problem_raise(const KeysProblem *problem) pg_attribute_noreturn();
+pg_noreturn extern void keys_problem_raise(const KeysProblem *problem);
 
 /* --- keys_master.c --- */
 
@@ -108,6 +109,6 @@ extern void keys_change_end(void);
 extern void keys_change_cancel(void);
 
 /* Raise why something could not be added. */
-extern void keys_change_failed(core_status status) pg_attribute_noreturn();
+pg_noreturn extern void keys_change_failed(core_status status);
 
 #endif							/* VERITY_KEYS_INTERNAL_H */

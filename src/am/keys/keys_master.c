@@ -117,7 +117,7 @@ check_file(int fd, KeysProblem *problem)
 
 /* Read the text of a master key from the file. */
 static bool
-load_file(char *text, size_t *len, KeysProblem *problem)
+load_key_file(char *text, size_t *len, KeysProblem *problem)
 {
 	int			fd = OpenTransientFile(verity_master_key_file, O_RDONLY | O_NONBLOCK | PG_BINARY);
 	ssize_t		got;
@@ -199,7 +199,7 @@ keys_master_load(uint8 key[MASTER_KEY_SIZE], KeysProblem *problem)
 		return keys_problem(problem, ERRCODE_OUT_OF_MEMORY,
 							"Raise the limit of locked memory (ulimit -l).",
 							"out of secure memory");
-	ok = from_file ? load_file(text, &len, problem) : load_command(text, &len, problem);
+	ok = from_file ? load_key_file(text, &len, problem) : load_command(text, &len, problem);
 	if (ok && keystore_parse_master_key(text, len, key) != CORE_OK)
 		ok = keys_problem(problem, ERRCODE_CONFIG_FILE_ERROR, HINT_KEY_TEXT,
 						  "%s gives no valid master key",

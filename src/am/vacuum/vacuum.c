@@ -75,12 +75,12 @@ static void
 check_failsafe(VerityVacuum *vacuum)
 {
 	if (vacuum->failsafe ||
-		!vacuum_xid_failsafe_check(vacuum->rel->rd_rel->relfrozenxid,
-								   vacuum->rel->rd_rel->relminmxid))
+		!vacuum_xid_failsafe_check(&vacuum->core_cutoffs))
 		return;
 
 	vacuum->failsafe = true;
 	vacuum->clean_indexes = false;
+	VERITY_FAILSAFE_BEGIN();
 	VacuumCostActive = false;
 	VacuumCostBalance = 0;
 	ereport(WARNING,
@@ -113,7 +113,7 @@ scan_table(VerityVacuum *vacuum)
 	for (BlockNumber blkno = 0; blkno < vacuum->pages; blkno++)
 	{
 		vacuum->blkno = blkno;
-		vacuum_delay_point();
+		vacuum_delay_point(false);
 		if (blkno >= next_failsafe)
 		{
 			check_failsafe(vacuum);
@@ -169,11 +169,11 @@ set_up(VerityVacuum *vacuum, Relation rel, VacuumParams *params, BufferAccessStr
 	vacuum->vrel = verity_rel(rel);
 	vacuum->strategy = strategy;
 	vacuum->blkno = InvalidBlockNumber;
-	aggressive = vacuum_set_xid_limits(rel, params->freeze_min_age, params->freeze_table_age,
-									   params->multixact_freeze_min_age,
-									   params->multixact_freeze_table_age,
-									   &cutoffs->oldest_xmin, &cutoffs->oldest_multi,
-									   &cutoffs->freeze_limit, &cutoffs->multi_limit);
+	aggressive = vacuum_get_cutoffs(rel, params, &vacuum->core_cutoffs);
+	cutoffs->oldest_xmin = vacuum->core_cutoffs.OldestXmin;
+	cutoffs->oldest_multi = vacuum->core_cutoffs.OldestMxact;
+	cutoffs->freeze_limit = vacuum->core_cutoffs.FreezeLimit;
+	cutoffs->multi_limit = vacuum->core_cutoffs.MultiXactCutoff;
 
 	/* old_snapshot_threshold: no snapshot of ours learns that it is too old */
 	if (OldSnapshotThresholdActive())
@@ -215,13 +215,13 @@ note_start(VacuumStart *start, Relation rel, VacuumParams *params)
 {
 	memset(start, 0, sizeof(*start));
 	start->wanted = (params->options & VACOPT_VERBOSE) != 0 ||
-		(IsAutoVacuumWorkerProcess() && params->log_min_duration >= 0);
+		(AmAutoVacuumWorkerProcess() && params->log_min_duration >= 0);
 	start->frozen_xid = rel->rd_rel->relfrozenxid;
 	start->min_multi = rel->rd_rel->relminmxid;
+	start->time = GetCurrentTimestamp();
 	if (!start->wanted)
 		return;
 	pg_rusage_init(&start->usage);
-	start->time = GetCurrentTimestamp();
 	start->wal = pgWalUsage;
 	start->buffers = pgBufferUsage;
 	start->name = psprintf("%s.%s.%s", get_database_name(MyDatabaseId),
@@ -359,11 +359,11 @@ verity_relation_vacuum(Relation rel, VacuumParams *params, BufferAccessStrategy 
 	 * current ones is exact, and no xid was missed.  No page is all-visible
 	 * in core's sense.
 	 */
-	vac_update_relstats(rel, vacuum.pages, vacuum.live, 0, vacuum.index_count > 0,
+	vac_update_relstats(rel, vacuum.pages, vacuum.live, 0, 0, vacuum.index_count > 0,
 						vacuum.oldest.xid, vacuum.oldest.multi,
 						&xid_advanced, &multi_advanced, false);
 	pgstat_report_vacuum(RelationGetRelid(rel), rel->rd_rel->relisshared, vacuum.live,
-						 vacuum.ending + vacuum.missed);
+						 vacuum.ending + vacuum.missed, start.time);
 	report(&vacuum, &start, params, xid_advanced, multi_advanced);
 	vac_close_indexes(vacuum.index_count, vacuum.indexes, NoLock);
 	release_pages(&vacuum);

@@ -8,13 +8,13 @@
 #include "am/journal/journal.h"
 #include "am/layout.h"
 #include "am/rel.h"
+#include "compat.h"
 
 #include "access/genam.h"
 #include "access/multixact.h"
 #include "access/transam.h"
 #include "commands/vacuum.h"
 #include "storage/buf.h"
-#include "storage/relfilenode.h"
 #include "utils/snapmgr.h"
 
 /* --- WAL records (vacuum_wal.c) --- */
@@ -56,7 +56,7 @@ typedef struct xl_verity_hint
 typedef struct xl_verity_reclaim
 {
 	TransactionId horizon;
-	RelFileNode node;
+	RelFileLocator node;
 	uint16		unused;
 	uint16		cleaned;
 	uint16		hints;
@@ -155,6 +155,14 @@ extern VerityRootState verity_root_state(Relation rel, ItemPointer root, GlobalV
 
 /* --- one vacuum of one table --- */
 
+/* Roots whose index entries are to be removed; sorted before indexes are scanned. */
+typedef struct VerityDeadItems
+{
+	int			max_items;
+	int			num_items;
+	ItemPointerData items[FLEXIBLE_ARRAY_MEMBER];
+} VerityDeadItems;
+
 typedef struct VerityVacuum
 {
 	Relation	rel;
@@ -163,6 +171,7 @@ typedef struct VerityVacuum
 	int			index_count;
 	IndexBulkDeleteResult **index_stats;
 	BufferAccessStrategy strategy;
+	struct VacuumCutoffs core_cutoffs;	/* as core computed them */
 	VerityCutoffs cutoffs;
 	VerityOldest oldest;		/* what stays: the new relfrozenxid, relminmxid */
 	GlobalVisState *vistest;
@@ -178,7 +187,7 @@ typedef struct VerityVacuum
 	 * once they are gone: an aborted root itself, or the root that superseded
 	 * the dead one.  pending is in the table's order.
 	 */
-	VacDeadItems *dead;
+	VerityDeadItems *dead;
 	ItemPointerData *pending;
 	BlockNumber pending_pages;
 	TransactionId index_horizon;	/* last end of a superseded root among them */

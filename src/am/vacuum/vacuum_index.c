@@ -39,21 +39,21 @@
 void
 verity_vacuum_allocate(VerityVacuum *vacuum)
 {
-	int			kilobytes = IsAutoVacuumWorkerProcess() && autovacuum_work_mem != -1 ?
+	int			kilobytes = AmAutoVacuumWorkerProcess() && autovacuum_work_mem != -1 ?
 	autovacuum_work_mem : maintenance_work_mem;
 	int64		items = (int64) kilobytes * 1024 / COLLECTED_SIZE;
 
 	if (vacuum->index_count == 0)
 		return;
 	items = Min(items, (int64) vacuum->pages * MaxHeapTuplesPerPage);
-	items = Min(items, MAXDEADITEMS(MaxAllocSize));
+	items = Min(items, (MaxAllocSize - offsetof(VerityDeadItems, items)) / sizeof(ItemPointerData));
 	items = Max(items, MaxHeapTuplesPerPage);
 
-	vacuum->dead = palloc(vac_max_items_to_alloc_size((int) items));
+	vacuum->dead = palloc(offsetof(VerityDeadItems, items) + items * sizeof(ItemPointerData));
 	vacuum->dead->max_items = (int) items;
 	vacuum->dead->num_items = 0;
 	vacuum->pending = palloc(items * sizeof(ItemPointerData));
-	pgstat_progress_update_param(PROGRESS_VACUUM_MAX_DEAD_TUPLES, items);
+	VERITY_PROGRESS_DEAD_MAX(items);
 }
 
 void
@@ -65,7 +65,7 @@ verity_vacuum_collect(VerityVacuum *vacuum, ItemPointer dead, ItemPointer pendin
 	vacuum->dead->items[next] = *dead;
 	vacuum->pending[next] = *pending;
 	vacuum->dead->num_items++;
-	pgstat_progress_update_param(PROGRESS_VACUUM_NUM_DEAD_TUPLES, next + 1);
+	VERITY_PROGRESS_DEAD(next + 1);
 }
 
 static int
@@ -74,11 +74,25 @@ compare_tids(const void *left, const void *right)
 	return ItemPointerCompare((ItemPointer) left, (ItemPointer) right);
 }
 
+/* Is the index entry's root among those collected?  Called for every entry. */
+static bool
+is_dead(ItemPointer root, void *arg)
+{
+	VerityDeadItems *dead = arg;
+
+	if (ItemPointerCompare(root, &dead->items[0]) < 0 ||
+		ItemPointerCompare(root, &dead->items[dead->num_items - 1]) > 0)
+		return false;
+	return bsearch(root, dead->items, dead->num_items, sizeof(ItemPointerData),
+				   compare_tids) != NULL;
+}
+
 static void
 index_info(VerityVacuum *vacuum, Relation index, IndexVacuumInfo *info)
 {
 	memset(info, 0, sizeof(*info));
 	info->index = index;
+	VERITY_SET_HEAPREL(info, vacuum->rel);
 	info->message_level = vacuum->message_level;
 	info->strategy = vacuum->strategy;
 
@@ -95,15 +109,17 @@ scan_indexes(VerityVacuum *vacuum)
 	verity_log_index_horizon(vacuum->rel, vacuum->index_horizon);
 	VERITY_STOP("index-horizon-logged");
 
-	/* index AMs look each of their TIDs up in a sorted list */
 	qsort(vacuum->dead->items, vacuum->dead->num_items, sizeof(ItemPointerData), compare_tids);
 	for (int i = 0; i < vacuum->index_count; i++)
 	{
 		IndexVacuumInfo info;
 
 		index_info(vacuum, vacuum->indexes[i], &info);
-		vacuum->index_stats[i] = vac_bulkdel_one_index(&info, vacuum->index_stats[i],
-													   vacuum->dead);
+		vacuum->index_stats[i] = index_bulk_delete(&info, vacuum->index_stats[i], is_dead,
+												   vacuum->dead);
+		ereport(vacuum->message_level,
+				(errmsg("scanned index \"%s\" to remove the entries of %d rows",
+						RelationGetRelationName(vacuum->indexes[i]), vacuum->dead->num_items)));
 	}
 	VERITY_STOP("indexes-scanned");
 	vacuum->index_scans++;
@@ -131,7 +147,7 @@ finish_pending(VerityVacuum *vacuum)
 
 		while (next < count && ItemPointerGetBlockNumber(&vacuum->pending[next]) == blkno)
 			next++;
-		vacuum_delay_point();
+		vacuum_delay_point(false);
 		vacuum->blkno = blkno;
 		VERITY_STOP("second-pass");
 		verity_vacuum_page_pending(vacuum, blkno, &vacuum->pending[first], next - first);
@@ -165,7 +181,7 @@ verity_vacuum_flush(VerityVacuum *vacuum, bool last)
 
 	vacuum->dead->num_items = 0;
 	vacuum->index_horizon = InvalidTransactionId;
-	pgstat_progress_update_param(PROGRESS_VACUUM_NUM_DEAD_TUPLES, 0);
+	VERITY_PROGRESS_DEAD(0);
 }
 
 void
@@ -183,7 +199,7 @@ verity_vacuum_cleanup_indexes(VerityVacuum *vacuum)
 		vacuum->index_stats[i] = stats;
 		if (stats && !stats->estimated_count)
 			vac_update_relstats(vacuum->indexes[i], stats->num_pages, stats->num_index_tuples,
-								0, false, InvalidTransactionId, InvalidMultiXactId,
+								0, 0, false, InvalidTransactionId, InvalidMultiXactId,
 								NULL, NULL, false);
 	}
 }

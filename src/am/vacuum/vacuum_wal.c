@@ -97,7 +97,7 @@ verity_reclaim_page(Relation rel, Buffer buffer, const VerityReclaim *what)
 
 		/* records of aborted transactions were never visible: no horizon */
 		xlrec.horizon = InvalidTransactionId;
-		xlrec.node = rel->rd_node;
+		xlrec.node = rel->rd_locator;
 		xlrec.unused = what->unused;
 		xlrec.cleaned = what->cleaned;
 		xlrec.hints = what->hints;
@@ -131,7 +131,7 @@ verity_log_index_horizon(Relation rel, TransactionId horizon)
 
 	memset(&xlrec, 0, sizeof(xlrec));
 	xlrec.horizon = horizon;
-	xlrec.node = rel->rd_node;
+	xlrec.node = rel->rd_locator;
 	XLogBeginInsert();
 	XLogRegisterData((char *) &xlrec, SizeOfVerityReclaim);
 	(void) XLogInsert(VERITY_RMGR_ID, XLOG_VERITY_RECLAIM);
@@ -139,17 +139,17 @@ verity_log_index_horizon(Relation rel, TransactionId horizon)
 
 /* Cancel standby queries that a record's horizon conflicts with. */
 static void
-resolve_conflict(TransactionId horizon, RelFileNode node)
+resolve_conflict(TransactionId horizon, RelFileLocator node)
 {
 	if (InHotStandby && TransactionIdIsNormal(horizon))
-		ResolveRecoveryConflictWithSnapshot(horizon, node);
+		ResolveRecoveryConflictWithSnapshot(horizon, false, node);
 }
 
 void
 verity_redo_freeze(XLogReaderState *record)
 {
 	xl_verity_freeze *xlrec = (xl_verity_freeze *) XLogRecGetData(record);
-	RelFileNode node;
+	RelFileLocator node;
 	BlockNumber blkno;
 	Buffer		buffer;
 
@@ -239,7 +239,7 @@ void
 verity_redo_map_set(XLogReaderState *record)
 {
 	xl_verity_map_set *xlrec = (xl_verity_map_set *) XLogRecGetData(record);
-	RelFileNode node;
+	RelFileLocator node;
 	BlockNumber blkno;
 	Buffer		buffer;
 	Buffer		mapbuf;

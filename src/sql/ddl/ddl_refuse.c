@@ -85,7 +85,7 @@ refuse_if_journal(RangeVar *name, const char *operation)
 {
 	Oid			relid = name ? RangeVarGetRelid(name, NoLock, true) : InvalidOid;
 
-	if (OidIsValid(relid) && pg_class_ownercheck(relid, GetUserId()) &&
+	if (OidIsValid(relid) && object_ownercheck(RelationRelationId, relid, GetUserId()) &&
 		verity_is_journal_relation(relid))
 		verity_refuse_journal_change(relid, operation);
 }
@@ -97,7 +97,7 @@ refuse_if_protected(RangeVar *name, const char *operation)
 	Oid			relid = name ? RangeVarGetRelid(name, NoLock, true) : InvalidOid;
 	Relation	rel;
 
-	if (!OidIsValid(relid) || !pg_class_ownercheck(relid, GetUserId()))
+	if (!OidIsValid(relid) || !object_ownercheck(RelationRelationId, relid, GetUserId()))
 		return;
 	/* without protection no lock is taken: the command may not want to wait */
 	if (!verity_is_table_oid(relid) || !verity_journal_protects())

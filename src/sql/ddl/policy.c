@@ -175,7 +175,7 @@ verity_is_protected(Relation rel)
 	if (!verity_is_table(rel) || rel->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
 		return false;
 	if (rel->rd_createSubid != InvalidSubTransactionId ||
-		rel->rd_firstRelfilenodeSubid != InvalidSubTransactionId)
+		rel->rd_firstRelfilelocatorSubid != InvalidSubTransactionId)
 		return false;
 	vrel = verity_rel(rel);
 	return vrel->journalled && verity_journal_protects() && ledger_has_items(vrel) &&
@@ -272,7 +272,7 @@ release_ledger(Relation rel, VerityRel *vrel, const char *reason)
 static void
 require_owner(Oid relid)
 {
-	if (!pg_class_ownercheck(relid, GetUserId()))
+	if (!object_ownercheck(RelationRelationId, relid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(relid)),
 					   get_rel_name(relid));
 }

@@ -19,6 +19,7 @@
 #include "catalog/pg_enum.h"
 #include "catalog/pg_range.h"
 #include "catalog/pg_type.h"
+#include "compat.h"
 #include "miscadmin.h"
 #include "sql/ddl/schema.h"
 #include "utils/builtins.h"
@@ -211,7 +212,7 @@ put_default_collation(SchemaText *def)
 				((Form_pg_database) GETSTRUCT(tuple))->datlocprovider,
 				locale_text(DATABASEOID, tuple, Anum_pg_database_datcollate),
 				locale_text(DATABASEOID, tuple, Anum_pg_database_datctype),
-				locale_text(DATABASEOID, tuple, Anum_pg_database_daticulocale));
+				locale_text(DATABASEOID, tuple, Anum_pg_database_datlocale));
 	ReleaseSysCache(tuple);
 }
 
@@ -235,7 +236,7 @@ put_collation(SchemaText *def, Oid oid)
 				collation->collisdeterministic ? "" : " nondeterministic",
 				locale_text(COLLOID, tuple, Anum_pg_collation_collcollate),
 				locale_text(COLLOID, tuple, Anum_pg_collation_collctype),
-				locale_text(COLLOID, tuple, Anum_pg_collation_colliculocale),
+				locale_text(COLLOID, tuple, Anum_pg_collation_colllocale),
 				locale_text(COLLOID, tuple, Anum_pg_collation_collversion));
 	ReleaseSysCache(tuple);
 }

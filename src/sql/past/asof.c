@@ -145,16 +145,17 @@ call_executor_start(QueryDesc *query, int eflags)
 static void
 call_executor_run(QueryDesc *query, ScanDirection direction, uint64 count, bool execute_once)
 {
+	ExecutorRun_hook_type run = prev_executor_run ? prev_executor_run : standard_ExecutorRun;
+	bool		workers_agree = verity_asof_workers_agree(verity_asof_bound);
+
 	/* workers inherit the setting as it is now, not what the query is bound to */
-	if (!verity_asof_workers_agree(verity_asof_bound))
-	{
+	if (!workers_agree)
 		query->already_executed = true; /* so that none are launched */
-		execute_once = false;
-	}
-	if (prev_executor_run)
-		prev_executor_run(query, direction, count, execute_once);
-	else
-		standard_ExecutorRun(query, direction, count, execute_once);
+#if PG_VERSION_NUM >= 180000
+	run(query, direction, count);
+#else
+	run(query, direction, count, execute_once && workers_agree);
+#endif
 }
 
 static void
@@ -218,7 +219,7 @@ asof_executor_start(QueryDesc *query, int eflags)
 }
 
 static void
-asof_executor_run(QueryDesc *query, ScanDirection direction, uint64 count, bool execute_once)
+run_bound(QueryDesc *query, ScanDirection direction, uint64 count, bool execute_once)
 {
 	VerityPosition position = bound_position(query);
 	Reinstated	saved;
@@ -239,6 +240,20 @@ asof_executor_run(QueryDesc *query, ScanDirection direction, uint64 count, bool 
 	}
 	PG_END_TRY();
 }
+
+#if PG_VERSION_NUM >= 180000
+static void
+asof_executor_run(QueryDesc *query, ScanDirection direction, uint64 count)
+{
+	run_bound(query, direction, count, true);
+}
+#else
+static void
+asof_executor_run(QueryDesc *query, ScanDirection direction, uint64 count, bool execute_once)
+{
+	run_bound(query, direction, count, execute_once);
+}
+#endif
 
 static void
 asof_executor_finish(QueryDesc *query)

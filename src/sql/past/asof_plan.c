@@ -180,7 +180,7 @@ has_doubtful_key(Node *node, VerityPosition *position)
 		if (rte->rtekind != RTE_RELATION || !holds_verity_rows(rte->relid))
 			return false;
 		table = table_open(rte->relid, AccessShareLock);
-		key = RelationGetPrimaryKeyIndex(table);
+		key = RelationGetPrimaryKeyIndex(table, false);
 		table_close(table, NoLock);
 		return OidIsValid(key) && !key_holds(key, *position);
 	}
@@ -296,18 +296,20 @@ void
 verity_asof_relation_info(Relation rel, RelOptInfo *info)
 {
 	VerityPosition position = verity_asof_setting();
+	Oid			primary;
 	Oid			identity;
 	List	   *kept = NIL;
 	ListCell   *cell;
 
 	if (position == 0 || !verity_rel(rel)->journalled)
 		return;
+	primary = RelationGetPrimaryKeyIndex(rel, false);
 	identity = RelationGetReplicaIndex(rel);
 	foreach(cell, info->indexlist)
 	{
 		IndexOptInfo *index = lfirst(cell);
 
-		if ((index->indexoid == rel->rd_pkindex || index->indexoid == identity) &&
+		if ((index->indexoid == primary || index->indexoid == identity) &&
 			key_holds(index->indexoid, position))
 			kept = lappend(kept, index);
 	}

@@ -149,9 +149,10 @@ parse_time(const char *text, TimestampTz *time)
 	struct pg_tm tm;
 	fsec_t		fsec;
 	int			tz;
+	DateTimeErrorExtra extra;
 
 	if (ParseDateTime(text, work, sizeof(work), field, ftype, MAXDATEFIELDS, &fields) != 0 ||
-		DecodeDateTime(field, ftype, fields, &dtype, &tm, &fsec, &tz) != 0)
+		DecodeDateTime(field, ftype, fields, &dtype, &tm, &fsec, &tz, &extra) != 0)
 		return false;
 	switch (dtype)
 	{
@@ -226,10 +227,10 @@ replace_text(char **newval, VerityPosition position)
 	char	   *copy;
 
 	snprintf(text, sizeof(text), UINT64_FORMAT, position);
-	copy = strdup(text);
+	copy = guc_strdup(LOG, text);
 	if (copy == NULL)
 		return false;
-	free(*newval);
+	guc_free(*newval);
 	*newval = copy;
 	return true;
 }
@@ -260,7 +261,7 @@ verity_asof_check(char **newval, void **extra, GucSource source)
 			GetUserIdAndSecContext(&setting.user, &setting.context);
 		}
 	}
-	*extra = malloc(sizeof(AsofSetting));
+	*extra = guc_malloc(LOG, sizeof(AsofSetting));
 	if (*extra == NULL)
 		return false;
 	memcpy(*extra, &setting, sizeof(AsofSetting));

@@ -33,7 +33,7 @@ in_shared_buffers(Relation rel, ForkNumber fork, BlockNumber blkno)
 
 	if (RelationUsesLocalBuffers(rel))
 		return true;
-	INIT_BUFFERTAG(tag, rel->rd_node, fork, blkno);
+	InitBufferTag(&tag, &rel->rd_locator, fork, blkno);
 	hash = BufTableHashCode(&tag);
 	partition = BufMappingPartitionLock(hash);
 	LWLockAcquire(partition, LW_SHARED);
@@ -51,7 +51,7 @@ read_block(Relation rel, ForkNumber fork, BlockNumber blkno, char *page)
 
 	PG_TRY();
 	{
-		smgrread(RelationGetSmgr(rel), fork, blkno, page);
+		verity_smgr_read(rel, fork, blkno, page);
 	}
 	PG_CATCH();
 	{
@@ -84,7 +84,7 @@ probe_block(Relation rel, ForkNumber fork, BlockNumber blkno, char *page)
 			return VP_OK;
 		if (!read_block(rel, fork, blkno, page))
 			state = VP_UNREADABLE;
-		else if (PageIsVerifiedExtended(page, blkno, 0))
+		else if (PageIsVerified(page, blkno, 0, NULL))
 			return VP_OK;
 		else
 			state = VP_CHECKSUM;

@@ -193,6 +193,10 @@ verify_table_finding(VerifyTable *table, const char *check, VerityPosition posit
 	verify_report_add(table->ctx->report, &f);
 }
 
+static void object_finding(VerifyContext *ctx, const char *object, const char *check,
+						   VerityPosition position, const char *expected, const char *found,
+						   const char *detail, va_list args) pg_attribute_printf(7, 0);
+
 static void
 object_finding(VerifyContext *ctx, const char *object, const char *check, VerityPosition position,
 			   const char *expected, const char *found, const char *detail, va_list args)

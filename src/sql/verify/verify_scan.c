@@ -240,7 +240,7 @@ scan_item(VerifyScan *scan, BlockNumber blkno, OffsetNumber offnum, ItemId lp)
 
 /* A page that the meta page goes on on: no line pointers, all special space. */
 static bool
-is_meta_continuation(const char *page)
+is_meta_continuation(char *page)
 {
 	const PageHeaderData *header = (const PageHeaderData *) page;
 

@@ -65,7 +65,7 @@ verify_sort_next(VerifySort *sort, Size *len)
 	bool		found;
 
 	MemoryContextReset(sort->scratch);
-	found = tuplesort_getdatum(sort->state, true, &datum, &isnull, NULL);
+	found = tuplesort_getdatum(sort->state, true, true, &datum, &isnull, NULL);
 	MemoryContextSwitchTo(old);
 	if (!found)
 		return NULL;

@@ -60,14 +60,12 @@ fetch_chunks(void *arg)
 	int32		total = (fetch->len + TOAST_MAX_CHUNK_SIZE - 1) / TOAST_MAX_CHUNK_SIZE;
 	int32		next = 0;
 	ScanKeyData key;
-	SnapshotData snapshot;
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(fetch->pointer.va_valueid));
-	init_toast_snapshot(&snapshot);
-	scan = systable_beginscan_ordered(toastrel, indexes[valid], &snapshot, 1, &key);
+	scan = systable_beginscan_ordered(toastrel, indexes[valid], get_toast_snapshot(), 1, &key);
 	while ((tuple = systable_getnext_ordered(scan, ForwardScanDirection)) != NULL)
 	{
 		if (!take_chunk(fetch, RelationGetDescr(toastrel), tuple, next))

@@ -47,7 +47,7 @@ clog_status(TransactionId xid)
 
 	Assert(TransactionIdIsNormal(xid));
 	LWLockAcquire(XactTruncationLock, LW_SHARED);
-	if (TransactionIdFollowsOrEquals(xid, ShmemVariableCache->oldestClogXid))
+	if (TransactionIdFollowsOrEquals(xid, TransamVariables->oldestClogXid))
 	{
 		if (TransactionIdIsCurrentTransactionId(xid))
 			status = VX_IN_PROGRESS;
