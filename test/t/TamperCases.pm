@@ -489,6 +489,12 @@ sub catalog_cases
 			finds => ["$patients: schema"],
 		},
 		{
+			name => 'the length of an enum changed in the catalogs, its column\'s too',
+			sql => q(UPDATE pg_type SET typlen = 2, typalign = 's' WHERE typname = 'result';
+				UPDATE pg_attribute SET attlen = 2, attalign = 's' WHERE atttypid = 'result'::regtype AND attrelid = 'patients'::regclass),
+			finds => ["$patients: schema"],
+		},
+		{
 			name => 'a constraint dropped in the catalog',
 			sql => q(DELETE FROM pg_constraint WHERE conname = 'patients_id_check'),
 			finds => ["$patients: schema"],

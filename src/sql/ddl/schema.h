@@ -60,6 +60,12 @@ extern void schema_put_constraints(SchemaText *def, Oid relid, Oid type);
 /* Describe all that is noted as needed, and what that needs in turn. */
 extern void schema_put_types(SchemaText *def);
 
+/*
+ * How a column's values lie in a row follows from its type.  Where it does
+ * not, the definition says so, and is another; "what" names the column.
+ */
+extern void schema_put_layout(SchemaText *def, const char *what, Form_pg_attribute att);
+
 /* " collate …" for a collation, "" for none; notes it as needed. */
 extern char *schema_collate_clause(SchemaText *def, Oid collation);
 

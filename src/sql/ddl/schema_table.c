@@ -134,23 +134,6 @@ column_expression(Relation rel, AttrNumber attnum)
 	return NULL;
 }
 
-/*
- * How a column's values lie in a row follows from its type.  Where it does
- * not, the definition says so, and is another.
- */
-static void
-put_layout(SchemaText *def, Form_pg_attribute att)
-{
-	int16		length;
-	bool		by_value;
-	char		align;
-
-	get_typlenbyvalalign(att->atttypid, &length, &by_value, &align);
-	if (att->attlen != length || att->attbyval != by_value || att->attalign != align)
-		schema_line(def, "column %d length %d align %c%s", att->attnum, att->attlen,
-					att->attalign, att->attbyval ? " by value" : "");
-}
-
 static void
 put_column(SchemaText *def, Relation rel, Form_pg_attribute att)
 {
@@ -170,7 +153,7 @@ put_column(SchemaText *def, Relation rel, Form_pg_attribute att)
 				schema_collate_clause(def, att->attcollation),
 				att->attnotnull ? " not null" : "",
 				identity_clause(att->attidentity));
-	put_layout(def, att);
+	schema_put_layout(def, "column", att);
 	schema_need_type(def, att->atttypid);
 
 	expression = column_expression(rel, att->attnum);

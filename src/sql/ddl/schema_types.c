@@ -59,13 +59,51 @@ function_text(Oid function)
 	return OidIsValid(function) ? format_procedure(function) : "none";
 }
 
-/* How values lie in storage and which functions read and write them. */
-static void
-put_base_type(SchemaText *def, const char *name, Form_pg_type type)
+static const char *
+kind_text(char kind)
 {
-	schema_line(def, "type %s base length %d align %c%s input %s output %s", name,
-				type->typlen, type->typalign, type->typbyval ? " by value" : "",
+	switch (kind)
+	{
+		case TYPTYPE_COMPOSITE:
+			return "composite";
+		case TYPTYPE_DOMAIN:
+			return "domain";
+		case TYPTYPE_ENUM:
+			return "enum";
+		case TYPTYPE_MULTIRANGE:
+			return "multirange";
+		case TYPTYPE_RANGE:
+			return "range";
+		default:
+			return "base";
+	}
+}
+
+/*
+ * How values lie in storage and which functions read and write them.  For most
+ * kinds PostgreSQL always makes these the same: a catalog that says otherwise
+ * was altered.
+ */
+static void
+put_storage(SchemaText *def, const char *name, Form_pg_type type)
+{
+	schema_line(def, "type %s %s length %d align %c%s input %s output %s", name,
+				kind_text(type->typtype), type->typlen, type->typalign,
+				type->typbyval ? " by value" : "",
 				function_text(type->typinput), function_text(type->typoutput));
+}
+
+void
+schema_put_layout(SchemaText *def, const char *what, Form_pg_attribute att)
+{
+	int16		length;
+	bool		by_value;
+	char		align;
+
+	get_typlenbyvalalign(att->atttypid, &length, &by_value, &align);
+	if (att->attlen != length || att->attbyval != by_value || att->attalign != align)
+		schema_line(def, "%s %d length %d align %c%s", what, att->attnum, att->attlen,
+					att->attalign, att->attbyval ? " by value" : "");
 }
 
 static void
@@ -112,6 +150,7 @@ put_composite(SchemaText *def, const char *name, Oid relid)
 {
 	Relation	rel = relation_open(relid, AccessShareLock);
 	TupleDesc	desc = RelationGetDescr(rel);
+	char	   *attribute = psprintf("type %s attribute", name);
 
 	schema_line(def, "type %s composite of %d", name, desc->natts);
 	for (int i = 0; i < desc->natts; i++)
@@ -126,8 +165,10 @@ put_composite(SchemaText *def, const char *name, Oid relid)
 						quote_identifier(NameStr(att->attname)),
 						format_type_with_typemod(att->atttypid, att->atttypmod),
 						schema_collate_clause(def, att->attcollation));
-		if (!att->attisdropped)
-			schema_need_type(def, att->atttypid);
+		if (att->attisdropped)
+			continue;
+		schema_put_layout(def, attribute, att);
+		schema_need_type(def, att->atttypid);
 	}
 	relation_close(rel, AccessShareLock);
 }
@@ -160,6 +201,7 @@ put_type(SchemaText *def, Oid oid)
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for type %u", oid);
 	type = (Form_pg_type) GETSTRUCT(tuple);
+	put_storage(def, name, type);
 	switch (type->typtype)
 	{
 		case TYPTYPE_ENUM:
@@ -180,7 +222,6 @@ put_type(SchemaText *def, Oid oid)
 			schema_need_type(def, get_multirange_range(oid));
 			break;
 		default:
-			put_base_type(def, name, type);
 			if (OidIsValid(type->typelem))
 			{
 				schema_line(def, "type %s of elements %s", name, format_type_be(type->typelem));
