@@ -110,6 +110,7 @@ typedef struct entry_metadata
 	const char *reason;
 	bool		has_idempotency_id;
 	uint8_t		idempotency_id[ENTRY_UUID_SIZE];
+	uint32_t	idempotency_role;	/* whose id it is; names may change */
 } entry_metadata;
 
 /*

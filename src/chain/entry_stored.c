@@ -9,7 +9,8 @@
  *	  metadata:
  *		  type 0x02 (1) | version (1) | salt (16) | session user, current
  *		  user, application, client address, reason: blobs |
- *		  has idempotency id (1) | idempotency id (16, only where it has one)
+ *		  has idempotency id (1) | idempotency id (16), role (4), only where it
+ *		  has one
  *	  HMAC (32)
  *
  * The metadata hash is SHA-256 over the metadata's bytes as stored.  The items
@@ -29,7 +30,7 @@
 #define ITEM_STORED_SIZE (ENTRY_ITEM_SIZE + 4)
 #define METADATA_STRINGS 5
 #define METADATA_SIZE_MAX (1 + 1 + ENTRY_SALT_SIZE + METADATA_STRINGS * (4 + ENTRY_STRING_MAX) + \
-						   1 + ENTRY_UUID_SIZE)
+						   1 + ENTRY_UUID_SIZE + 4)
 
 _Static_assert(sizeof(entry_range) == RANGE_SIZE, "ranges take the same room in the arena");
 
@@ -76,7 +77,10 @@ metadata_encode(codec_writer *w, const entry_metadata *metadata)
 		codec_put_string(w, strings[i]);
 	codec_put_u8(w, metadata->has_idempotency_id ? 1 : 0);
 	if (metadata->has_idempotency_id)
+	{
 		codec_put_bytes(w, metadata->idempotency_id, ENTRY_UUID_SIZE);
+		codec_put_u32(w, metadata->idempotency_role);
+	}
 }
 
 static core_status
@@ -361,8 +365,12 @@ metadata_decode(codec_reader *r, entry_metadata *metadata, arena_rest *arena)
 	has_id = codec_get_u8(r);
 	metadata->has_idempotency_id = has_id != 0;
 	memset(metadata->idempotency_id, 0, ENTRY_UUID_SIZE);
+	metadata->idempotency_role = 0;
 	if (has_id)
+	{
 		codec_get_bytes(r, metadata->idempotency_id, ENTRY_UUID_SIZE);
+		metadata->idempotency_role = codec_get_u32(r);
+	}
 	return r->failed || has_id > 1 ? CORE_E_FORMAT : CORE_OK;
 }
 

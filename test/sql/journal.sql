@@ -161,8 +161,24 @@ SELECT * FROM journal_findings;
 TRUNCATE verity.idempotency;
 INSERT INTO verity.idempotency SELECT * FROM journal_saved;
 SELECT * FROM journal_findings;
+-- a role that has another name now keeps its ids
+ALTER ROLE journal_user RENAME TO journal_former;
+SELECT * FROM journal_findings;
+-- an id that was given to another role can be committed again, which shows: in a copy, for its journal stays so
+CREATE DATABASE journal_twice TEMPLATE :"DBNAME";
+\connect journal_twice
+UPDATE verity.idempotency SET role = 'journal_former'::regrole WHERE id = '10addeed-9c0b-4ef8-bb6d-6bb9bd380a12';
+SELECT * FROM journal_findings;
+BEGIN; SET LOCAL verity.idempotency_id = '10addeed-9c0b-4ef8-bb6d-6bb9bd380a12'; INSERT INTO journal_a VALUES (36, 'again'); COMMIT;
+SELECT * FROM journal_findings;
+-- and shows also where the first row is gone
+DELETE FROM verity.idempotency WHERE role = 'journal_former'::regrole AND id = '10addeed-9c0b-4ef8-bb6d-6bb9bd380a12';
+SELECT * FROM journal_findings;
+
+\connect :origin
+DROP DATABASE journal_twice;
 
 DROP VIEW journal_since, journal_findings;
 DROP TABLE journal_a, journal_b, journal_k;
-DROP OWNED BY journal_user;
-DROP ROLE journal_user;
+DROP OWNED BY journal_former;
+DROP ROLE journal_former;

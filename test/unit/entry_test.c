@@ -45,6 +45,7 @@ sample_transaction(entry_stored *entry, entry_item items[2])
 	entry->metadata.reason = "correction of a date";
 	entry->metadata.has_idempotency_id = true;
 	memset(entry->metadata.idempotency_id, 0x44, ENTRY_UUID_SIZE);
+	entry->metadata.idempotency_role = 0x01020304;
 	memset(entry->hmac, 0x55, ENTRY_HMAC_SIZE);
 	must(entry_seal(entry));
 }
@@ -158,7 +159,9 @@ test_stored_round_trip(void)
 	   strcmp(back.metadata.current_user, "") == 0 &&
 	   back.metadata.application == NULL && back.metadata.client_address == NULL &&
 	   strcmp(back.metadata.reason, "correction of a date") == 0, "its strings come back, NULL as NULL");
-	ok(back.body == NULL && back.metadata.has_idempotency_id, "the rest comes back");
+	ok(back.body == NULL && back.metadata.has_idempotency_id &&
+	   back.metadata.idempotency_id[15] == 0x44 && back.metadata.idempotency_role == 0x01020304,
+	   "the rest comes back");
 	is_status(entry_check(&back), CORE_OK, "what was decoded holds what its core commits to");
 	must(entry_stored_encode(&back, again, sizeof(again), &used_again));
 	ok(used == used_again && memcmp(bytes, again, used) == 0, "encoding it again gives the same bytes");

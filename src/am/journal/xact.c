@@ -315,8 +315,11 @@ pre_commit(void)
 	PreCommit_CheckForSerializationFailure();
 	journal_metadata(&entry.metadata);
 	if (idempotent)
+	{
 		entry.metadata.has_idempotency_id =
 			verity_uuid_parse(verity_idempotency_id, entry.metadata.idempotency_id);
+		entry.metadata.idempotency_role = GetUserId();
+	}
 	journal_mark(journal_shared(), MARK_WRITING);
 	VERITY_STOP("pre-commit");
 	append_all(&entry, numbers, entry.item_count > 0 || idempotent);

@@ -4,9 +4,11 @@
  *	  that has an id, and none without.
  *
  * The table is an ordinary one, so whoever can write files or is a superuser
- * can take an id out, and have its work done twice.  The journal pass hands
- * over the positions of entries with an id; a row leads to its entry by its
- * serial.
+ * can take an id out, or give it to another role, and have its work done
+ * twice.  The journal pass hands over the positions of entries with an id; a
+ * row leads to its entry by its serial, and is that entry's if role and id are
+ * those that the entry states.  Of two committed entries with one role and id
+ * at most one is found by these in the index: the other is reported.
  */
 #include "postgres.h"
 
@@ -18,7 +20,6 @@
 #include "catalog/namespace.h"
 #include "miscadmin.h"
 #include "sql/verify/verify.h"
-#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/uuid.h"
 
@@ -50,44 +51,18 @@ read_row(HeapTuple tuple, TupleDesc desc, IdempotencyRow *row)
 	return true;
 }
 
-/* Does the entry at this position carry the row's id? */
+/* Does the entry at this position carry the row's role and id? */
 static bool
 entry_has_id(VerityPosition position, const IdempotencyRow *row)
 {
 	VerityEntry *entry = verity_journal_read(position);
 	bool		same = entry != NULL && entry->stored.core.serial == row->serial &&
 		entry->stored.metadata.has_idempotency_id &&
+		entry->stored.metadata.idempotency_role == row->role &&
 		memcmp(entry->stored.metadata.idempotency_id, row->id.data, UUID_LEN) == 0;
 
 	verity_entry_free(entry);
 	return same;
-}
-
-/*
- * Is this row what a second commit with its id would find?  It looks by role,
- * in the index.  The entry has the role's name then, which may have changed.
- */
-static void
-check_found(VerifyContext *ctx, const IdempotencyRow *row, VerityPosition position)
-{
-	VerityEntry *entry = verity_journal_read(position);
-	char	   *name = GetUserNameFromId(row->role, true);
-	VerifyFinding f;
-
-	if (idempotency_find(row->role, row->id.data) != position)
-		verify_object_finding(ctx, OBJECT, "idempotency", position, NULL, NULL,
-							  "the index does not lead to the id of this entry: its work could be done again");
-	else if (entry != NULL && entry->stored.metadata.current_user != NULL &&
-			 (name == NULL || strcmp(name, entry->stored.metadata.current_user) != 0))
-	{
-		verify_finding_init(&f, VERIFY_INFO, "role", OBJECT, position);
-		strlcpy(f.expected, entry->stored.metadata.current_user, sizeof(f.expected));
-		strlcpy(f.found, name ? name : "none", sizeof(f.found));
-		strlcpy(f.detail, "the role that has this id had another name at commit, unless the row was altered",
-				sizeof(f.detail));
-		verify_report_add(ctx->report, &f);
-	}
-	verity_entry_free(entry);
 }
 
 static void
@@ -104,12 +79,15 @@ check_row(VerifyContext *ctx, const IdempotencyRow *row, VerifyPositions *matche
 	if (outcome == OUTCOME_COMMITTED && entry_has_id(position, row))
 	{
 		verify_positions_add(matched, position);
-		check_found(ctx, row, position);
+		/* what a second commit would find: it looks in the index */
+		if (idempotency_find(row->role, row->id.data) != position)
+			verify_object_finding(ctx, OBJECT, "idempotency", position, NULL, NULL,
+								  "the index does not lead to the id of this entry: its work could be done again");
 		return;
 	}
 	snprintf(found, sizeof(found), "serial " UINT64_FORMAT, row->serial);
 	verify_object_finding(ctx, OBJECT, "idempotency", position, NULL, found,
-						  "no committed entry of the journal has this row's id");
+						  "no committed entry of the journal has this row's role and id");
 }
 
 static void
@@ -139,6 +117,46 @@ is_void(VerifyContext *ctx, VerityPosition position)
 	return verify_is_void(ctx, position, serial);
 }
 
+/* Another committed entry with the role and id of this one, as the index has it; 0: none. */
+static VerityPosition
+committed_again(VerifyContext *ctx, VerityPosition position)
+{
+	VerityEntry *entry = verity_journal_read(position);
+	VerityPosition other;
+	IdempotencyRow row = {0};
+
+	if (entry == NULL || !entry->stored.metadata.has_idempotency_id)
+		return 0;
+	row.role = entry->stored.metadata.idempotency_role;
+	memcpy(row.id.data, entry->stored.metadata.idempotency_id, UUID_LEN);
+	verity_entry_free(entry);
+
+	other = idempotency_find(row.role, row.id.data);
+	if (other == 0 || other == position || (entry = verity_journal_read(other)) == NULL)
+		return 0;
+	row.serial = entry->stored.core.serial;
+	verity_entry_free(entry);
+	return entry_has_id(other, &row) && !is_void(ctx, other) ? other : 0;
+}
+
+/* No row is this entry's. */
+static void
+report_unmatched(VerifyContext *ctx, VerityPosition position)
+{
+	VerityPosition other = committed_again(ctx, position);
+	char		found[64];
+
+	if (other == 0)
+	{
+		verify_object_finding(ctx, OBJECT, "idempotency", position, "a row", NULL,
+							  "the id of this entry is missing: its work could be done again");
+		return;
+	}
+	snprintf(found, sizeof(found), "position " UINT64_FORMAT, other);
+	verify_object_finding(ctx, OBJECT, "idempotency", position, "a row", found,
+						  "the role committed this id twice: its work was done again");
+}
+
 static void
 check_table(void *arg)
 {
@@ -156,8 +174,7 @@ check_table(void *arg)
 
 		if (!verify_positions_has(matched, position) && !verify_is_doubtful(ctx, position) &&
 			!is_void(ctx, position))
-			verify_object_finding(ctx, OBJECT, "idempotency", position, "a row", NULL,
-								  "the id of this entry is missing: its work could be done again");
+			report_unmatched(ctx, position);
 	}
 }
 
