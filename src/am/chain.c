@@ -523,14 +523,14 @@ find_visible(Walk *walk, ItemPointer root, ItemPointer newest)
 static bool
 root_is_past(Buffer buffer, ItemPointer root, Snapshot snapshot)
 {
-	OffsetNumber offset = ItemPointerGetOffsetNumber(root);
+	OffsetNumber offset = ItemPointerGetOffsetNumberNoCheck(root);
 	Page		page;
 	ItemId		item;
 	HeapTupleHeader header;
 	uint16		infomask;
 
 	if (!BufferIsValid(buffer) || !IsMVCCSnapshot(snapshot) ||
-		BufferGetBlockNumber(buffer) != ItemPointerGetBlockNumber(root) ||
+		BufferGetBlockNumber(buffer) != ItemPointerGetBlockNumberNoCheck(root) ||
 		offset < FirstOffsetNumber || offset > verity_page_max_offset(buffer))
 		return false;
 	page = BufferGetPage(buffer);
@@ -545,7 +545,7 @@ root_is_past(Buffer buffer, ItemPointer root, Snapshot snapshot)
 	/* its links were written before the hint bit */
 	pg_read_barrier();
 	return (VerityGetEnvelope(header)->flags & ENVELOPE_ROOT) != 0 &&
-		ItemPointerEquals(&VerityGetEnvelope(header)->root, root) &&
+		ItemPointerCompare(&VerityGetEnvelope(header)->root, root) == 0 &&
 		TransactionIdPrecedes(HeapTupleHeaderGetRawXmax(header), snapshot->xmin);
 }
 
