@@ -26,6 +26,7 @@ typedef struct VerityScan
 	BlockNumber startblock;
 	BlockNumber numblocks;		/* how many are left, InvalidBlockNumber: all */
 	bool		inited;			/* a page is loaded */
+	bool		reads_columns;	/* the last row's columns were asked for */
 	BlockNumber cblock;			/* that page, and its pin */
 	Buffer		cbuf;
 	Buffer		mapbuf;			/* pinned map page, or InvalidBuffer */
@@ -44,6 +45,9 @@ typedef struct VerityScan
 
 /* The record that a slot holds, with its pinned buffer; NULL when it has none. */
 extern HeapTuple verity_slot_record(TupleTableSlot *slot, Buffer *buffer);
+
+/* Was the record that the slot holds opened? */
+extern bool verity_slot_is_open(TupleTableSlot *slot);
 
 /* --- scan.c --- */
 

@@ -100,7 +100,8 @@ open_view(VerityRel *vrel, HeapTuple record, VeritySealedView *view,
 	memset(row, 0, hoff);
 	memcpy(row, record->t_data, SizeofHeapTupleHeader);
 	verity_open_record(vrel, &view->header, view->header_bytes,
-					   view->cipher, view->cipher_len, (uint8 *) row + start);
+					   view->cipher, view->cipher_len,
+					   view->toasted ? NULL : &record->t_self, (uint8 *) row + start);
 
 	row->t_infomask &= HEAP_XACT_MASK;
 	row->t_infomask |= HEAP_HASVARWIDTH | (nulls ? HEAP_HASNULL : 0);
@@ -521,6 +522,14 @@ verity_slot_record(TupleTableSlot *slot, Buffer *buffer)
 	Assert(TTS_IS_VERITY(slot));
 	*buffer = vslot->buffer;
 	return vslot->record.t_data ? &vslot->record : NULL;
+}
+
+bool
+verity_slot_is_open(TupleTableSlot *slot)
+{
+	VeritySlot *vslot = (VeritySlot *) slot;
+
+	return TTS_IS_VERITY(slot) && vslot->record.t_data != NULL && vslot->row != NULL;
 }
 
 void

@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "am/keys/keys.h"
+#include "am/keys/opened.h"
 #include "am/keys/seal.h"
 #include "am/keys/seal_log.h"
 #include "am/wal.h"
@@ -150,6 +151,11 @@ define_key_settings(void)
 							 "which spends less time on a short record. What is stored is the same.",
 							 &verity_cipher_library, AEAD_OPENSSL, cipher_libraries,
 							 PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("verity.opened_pool",
+							"Shared memory that keeps records opened.",
+							"What is in it is not decrypted again when it is read again. Zero is no pool.",
+							&verity_opened_pool_mb, 64, 0, 1024 * 1024,
+							PGC_POSTMASTER, GUC_UNIT_MB, NULL, NULL, NULL);
 #ifdef USE_ASSERT_CHECKING
 	DefineCustomStringVariable("verity.nonce_log_directory",
 							   "Directory in which every nonce that seals a record is logged.",
@@ -220,6 +226,7 @@ request_shared_memory(void)
 	RequestAddinShmemSpace(verity_journal_shmem_size());
 	RequestAddinShmemSpace(verity_verify_shmem_size());
 	RequestAddinShmemSpace(verity_stat_shmem_size());
+	RequestAddinShmemSpace(verity_opened_shmem_size());
 }
 
 /* Make shared memory. */
@@ -232,6 +239,7 @@ startup_shared_memory(void)
 	verity_journal_shmem_init();
 	verity_verify_shmem_init();
 	verity_stat_shmem_init();
+	verity_opened_shmem_init();
 	LWLockRelease(AddinShmemInitLock);
 }
 

@@ -62,6 +62,8 @@ extern Size verity_verify_shmem_size(void);
 extern void verity_verify_shmem_init(void);
 extern Size verity_stat_shmem_size(void);
 extern void verity_stat_shmem_init(void);
+extern Size verity_opened_shmem_size(void);
+extern void verity_opened_shmem_init(void);
 
 /* What _PG_init calls of the parts; verity_rmgr_init and _xact_init: am. */
 extern void verity_planner_init(void);

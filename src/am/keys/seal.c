@@ -20,6 +20,7 @@
 
 #include "am/journal/journal.h"
 #include "am/keys/keys_internal.h"
+#include "am/keys/opened.h"
 #include "am/keys/seal.h"
 #include "am/keys/seal_log.h"
 #include "am/stat.h"
@@ -388,34 +389,67 @@ verity_seal_record(VerityRel *vrel, record_header *header,
 	return header_len + plain_len + RECORD_TAG_SIZE;
 }
 
-/* Open with a context that is there: false when the tag does not hold. */
+/* The digest of a record's schema version; NULL when it is not known. */
+static inline const hash256 *
+schema_digest(VerityRel *vrel, const record_header *header, hash256 *space)
+{
+	if (likely(header->schema_version == vrel->schema_version))
+		return &vrel->schema_digest;
+	return verity_rel_schema_digest(vrel, header->schema_version, space) ? space : NULL;
+}
+
+/* Decrypt a record, and check its tag. */
 static bool
-open_with(CipherContext *context, VerityRel *vrel, const record_header *header,
-		  const uint8 *header_bytes, const uint8 *cipher, Size plain_len,
-		  uint8 *plain_out, const char **why)
+decrypt(CipherContext *context, const record_header *header, const OpenedRecord *record,
+		uint8 *plain_out)
 {
 	uint8		nonce[RECORD_NONCE_SIZE];
 	uint8		aad[RECORD_AAD_MAX];
-	hash256		digest;
 	size_t		aad_len;
 
-	if (header->schema_version == vrel->schema_version)
-		digest = vrel->schema_digest;
-	else if (!verity_rel_schema_digest(vrel, header->schema_version, &digest))
+	record_nonce(&header->id, nonce);
+	aad_len = record_aad(record->header, record->header_len, record->plain_len, record->ledger,
+						 record->digest, record->generation_id, aad);
+	return aead_open(context->aead, nonce, aad, aad_len, record->cipher, record->plain_len,
+					 record->cipher + record->plain_len, plain_out) == CORE_OK;
+}
+
+/*
+ * Open with a context that is there: false when the tag does not hold.  With
+ * tid, the pool of opened records is asked first.
+ */
+static bool
+open_with(CipherContext *context, VerityRel *vrel, const record_header *header,
+		  const uint8 *header_bytes, const uint8 *cipher, Size plain_len,
+		  const ItemPointerData *tid, uint8 *plain_out, const char **why)
+{
+	hash256		space;
+	OpenedRecord record;
+
+	record.ledger = vrel->ledger;
+	record.digest = schema_digest(vrel, header, &space);
+	if (record.digest == NULL)
 	{
 		*why = "its schema version is not known";
 		return false;
 	}
-
-	record_nonce(&header->id, nonce);
-	aad_len = record_aad(header_bytes, record_header_size(header->attributes), plain_len,
-						 vrel->ledger, &digest, context->generation_id, aad);
-	if (aead_open(context->aead, nonce, aad, aad_len, cipher, plain_len,
-				  cipher + plain_len, plain_out) != CORE_OK)
+	record.generation_id = context->generation_id;
+	record.header = header_bytes;
+	record.header_len = record_header_size(header->attributes);
+	record.cipher = cipher;
+	record.plain_len = plain_len;
+	if (tid != NULL)
+		record.tid = *tid;
+	if (tid == NULL || !verity_opened_get(&record, plain_out))
 	{
-		verity_count(COUNT_AUTH_FAILURES, 1);
-		*why = "its authentication tag does not hold";
-		return false;
+		if (!decrypt(context, header, &record, plain_out))
+		{
+			verity_count(COUNT_AUTH_FAILURES, 1);
+			*why = "its authentication tag does not hold";
+			return false;
+		}
+		if (tid != NULL)
+			verity_opened_put(&record, plain_out);
 	}
 	verity_count(COUNT_OPENED, 1);
 	verity_count(COUNT_OPENED_BYTES, plain_len);
@@ -435,7 +469,8 @@ opening_context(const record_header *header, const char **why)
 void
 verity_open_record(VerityRel *vrel, const record_header *header,
 				   const uint8 *header_bytes,
-				   const uint8 *cipher, Size cipher_len, uint8 *plain_out)
+				   const uint8 *cipher, Size cipher_len,
+				   const ItemPointerData *tid, uint8 *plain_out)
 {
 	CipherContext *context;
 	const char *why = "it is shorter than its tag";
@@ -451,7 +486,7 @@ verity_open_record(VerityRel *vrel, const record_header *header,
 				 errhint("Use the cluster's newest keystore; run verity_verify() to see whether the record was altered.")));
 	if (cipher_len < RECORD_TAG_SIZE ||
 		!open_with(context, vrel, header, header_bytes, cipher, cipher_len - RECORD_TAG_SIZE,
-				   plain_out, &why))
+				   vrel->temporary ? NULL : tid, plain_out, &why))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("record " UINT64_FORMAT ".%u of table \"%s\" is not authentic: %s",
@@ -479,5 +514,5 @@ verity_try_open_record(VerityRel *vrel, const record_header *header,
 	context = opening_context(header, why);
 	return context != NULL &&
 		open_with(context, vrel, header, header_bytes, cipher, cipher_len - RECORD_TAG_SIZE,
-				  plain_out, why);
+				  NULL, plain_out, why);
 }

@@ -32,11 +32,14 @@ extern Size verity_seal_record(VerityRel *vrel, record_header *header,
  * Open a sealed part: header_bytes is the header as stored, cipher the
  * ciphertext followed by the tag, cipher_len the length of both.  Writes
  * cipher_len - RECORD_TAG_SIZE bytes.  ERRCODE_DATA_CORRUPTED when the tag
- * does not hold, naming table and record id; never returns wrong data.
+ * does not hold, naming table and record id; never returns wrong data.  tid is
+ * where the bytes stand, for the pool of opened records (opened.h); NULL where
+ * they stand on no page.
  */
 extern void verity_open_record(VerityRel *vrel, const record_header *header,
 							   const uint8 *header_bytes,
-							   const uint8 *cipher, Size cipher_len, uint8 *plain_out);
+							   const uint8 *cipher, Size cipher_len,
+							   const ItemPointerData *tid, uint8 *plain_out);
 
 /*
  * The same without an error: false when the tag does not hold or the key is

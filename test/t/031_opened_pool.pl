@@ -1,0 +1,102 @@
+# The pool of opened records never gives a row that is not the one on the page:
+# not while rows change, abort and are vacuumed away, not when the file is
+# altered under the running server, not to who has no key, and not under
+# another definition of the table.
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Tamper;
+use Test::More;
+use VerityTest;
+
+# few buffers, so that pages are read from the file again
+my $node = verity_node('pool', checksums => 0,
+	conf => "shared_buffers = 1MB\nverity.opened_pool = 1MB\nmax_parallel_workers_per_gather = 0\n");
+my $sql = sub { return $node->safe_psql('postgres', $_[0]) };
+
+# --- the same rows as heap, whatever happens, in a pool that is too small ---
+
+$sql->(q(
+	CREATE TABLE twin (id int PRIMARY KEY, v int, pad text);
+	CREATE TABLE t (id int PRIMARY KEY, v int, pad text) USING verity;
+));
+for my $round (1 .. 6)
+{
+	for my $table (qw(twin t))
+	{
+		$sql->(qq(
+			BEGIN; INSERT INTO $table SELECT -g, g, repeat('a', (g * $round) % 300) FROM generate_series(1, 3000) g;
+			SELECT count(pad) FROM $table; ROLLBACK;
+			INSERT INTO $table SELECT $round * 10000 + g, g, repeat(chr(64 + $round), (g * 7) % 500) FROM generate_series(1, 2000) g;
+			UPDATE $table SET v = v + $round WHERE id % 3 = 0;
+			DELETE FROM $table WHERE id % 17 = $round;
+		));
+		$sql->("VACUUM $table");
+	}
+	$sql->('ALTER TABLE t RENAME COLUMN pad TO pad2; ALTER TABLE t RENAME COLUMN pad2 TO pad') if $round == 3;
+	my $rows = "SELECT md5(string_agg(x::text, ',' ORDER BY id)) FROM (SELECT id, v, pad FROM %s) x";
+	for my $again (1 .. 2)
+	{
+		is($sql->(sprintf $rows, 't'), $sql->(sprintf $rows, 'twin'), "round $round: the rows are heap's, read $again");
+	}
+}
+
+# --- the file is altered while the pool has its records ---
+
+$sql->(q(
+	CREATE TABLE other (id int, v text) USING verity;
+	INSERT INTO other SELECT g, 'other ' || g FROM generate_series(1, 20) g;
+	CREATE TABLE small (id int, v text) USING verity;
+	INSERT INTO small SELECT g, 'small ' || g FROM generate_series(1, 20) g;
+	CHECKPOINT;
+));
+my ($file, $other) = map { relation_file($node, $_) } qw(small other);
+my $rows = q(SELECT string_agg(v, ',' ORDER BY id) FROM small);
+my $before = $sql->($rows);
+my $sound = read_page($file, 1);
+
+# Put what every buffer holds out of memory: an index scan uses no ring.
+sub evict { return $sql->('CHECKPOINT; SET enable_seqscan = off; SET enable_bitmapscan = off; SELECT sum(length(pad)) FROM twin WHERE id > 0') }
+
+# Read the table with its file changed: the error, or nothing.
+sub read_changed
+{
+	my ($what, $change) = @_;
+	write_page($file, 1, $sound);
+	evict();
+	is($sql->($rows), $before, "before $what");
+	evict();
+	$change->();
+	my ($rc, $out, $err) = $node->psql('postgres', $rows);
+	ok($rc != 0 || $out eq $before, "$what: no row that was not sealed") or diag($out);
+	evict();
+	return $err;
+}
+my $pages = 2 * $sql->(q(SELECT setting FROM pg_settings WHERE name = 'shared_buffers'));
+cmp_ok($sql->(q(SELECT pg_relation_size('twin') / 8192)), '>', $pages, 'reading the twin leaves no buffer as it was');
+
+my $tid = (records($file))[0]->{tid};
+like(read_changed('a changed tag', sub { flip_byte($file, $tid, -1) }), qr/not authentic/, 'a changed tag is found');
+like(read_changed('a changed header', sub { set_record($file, $tid, 'sequence', 77) }),
+	qr/not authentic/, 'a changed header is found');
+like(read_changed("another table's record", sub { copy_record($other, (records($other))[0]->{tid}, $file, $tid) }),
+	qr/cannot be opened|not authentic/, "another table's record is found");
+read_changed('changed ciphertext', sub { flip_byte($file, $tid, -20) });
+write_page($file, 1, $sound);
+evict();
+verify_is_clean($node, 'with the file as it was');
+
+# --- nobody reads without the key ---
+
+is($sql->($rows), $before, 'the pool has the rows');
+rename $node->basedir . '/master.key', $node->basedir . '/away' or die $!;
+my ($rc, $out, $err) = $node->psql('postgres', $rows);
+isnt($rc, 0, 'a session without the key reads nothing');
+unlike($out, qr/small/, 'nothing at all');
+rename $node->basedir . '/away', $node->basedir . '/master.key' or die $!;
+$node->stop;
+done_testing();
