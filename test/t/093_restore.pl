@@ -86,6 +86,23 @@ my $text = slurp_file($script);
 unlike($text, qr/COPY verity\.|INTO verity\.|secret reason/, 'no data of the journal');
 like($text, qr/CREATE EXTENSION IF NOT EXISTS verity/, 'the extension is made anew');
 
+# a dump of the past: the rows of that position, under today's definitions
+my $then = $node->safe_psql('postgres', 'SELECT verity_position()');
+my @past = map { $node->safe_psql('postgres', "SELECT count(*), md5(string_agg(r::text, ',' ORDER BY r::text)) FROM $_ r") } qw(customers tree orders_2025);
+$node->safe_psql('postgres', q(UPDATE customers SET name = 'now ' || id; DELETE FROM orders; INSERT INTO tree VALUES (10, 1);
+	CREATE TABLE later (id int PRIMARY KEY) USING verity; INSERT INTO later VALUES (1)));
+{
+	local $ENV{PGOPTIONS} = "-c verity.as_of=$then";
+	$node->command_ok([ 'pg_dump', '--rows-per-insert=500', '-f', "$script.then", 'postgres' ], 'pg_dump --rows-per-insert with verity.as_of');
+	$node->command_fails_like([ 'pg_dump', '-f', "$script.copy", 'postgres' ], qr/cannot execute COPY while verity\.as_of is set/,
+		'with COPY it is refused');
+}
+$node->safe_psql('template1', 'CREATE DATABASE past');
+$node->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', "$script.then", 'past' ], 'it restores');
+is($node->safe_psql('past', "SELECT count(*), md5(string_agg(r::text, ',' ORDER BY r::text)) FROM $_ r"), shift @past, "$_ as of then")
+  for qw(customers tree orders_2025);
+is($node->safe_psql('past', 'SELECT count(*) FROM later'), '0', 'a later table is empty');
+
 # into a server without the library nothing becomes a plain table
 my $plain = PostgreSQL::Test::Cluster->new('plain');
 $plain->init;

@@ -334,6 +334,9 @@ utility_allowed(Node *statement)
 		case T_LoadStmt:
 		case T_CheckPointStmt:
 			return true;
+		case T_LockStmt:
+			/* what pg_dump takes, and any query */
+			return ((LockStmt *) statement)->mode == AccessShareLock;
 		case T_ExplainStmt:
 			return !explains_utility((ExplainStmt *) statement);
 		case T_CopyStmt:
