@@ -225,7 +225,11 @@ slot_need_row(VeritySlot *slot)
 		return;
 	if (slot->record.t_data)
 	{
+		/* opening frees what it needed, which a sort's memory for tuples refuses */
+		MemoryContext old = MemoryContextSwitchTo(slot->base.tts_mcxt);
+
 		slot_open(slot);
+		MemoryContextSwitchTo(old);
 		return;
 	}
 

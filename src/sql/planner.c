@@ -29,6 +29,11 @@ relation_info(PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo *rel)
 
 	if (next_relation_info)
 		next_relation_info(root, relid, inhparent, rel);
+#if PG_VERSION_NUM >= 170000
+	/* today's NOT NULL proves nothing of the past */
+	if (verity_asof_setting() != 0)
+		rel->notnullattnums = NULL;
+#endif
 	if (rel->indexlist == NIL || !verity_is_table_oid(relid))
 		return;
 

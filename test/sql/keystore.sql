@@ -4,9 +4,11 @@ SELECT proacl IS NOT NULL AS restricted FROM pg_proc WHERE proname = 'verity_ini
 CREATE ROLE keystore_user;
 SET ROLE keystore_user;
 SELECT verity_init_keystore();
+\set VERBOSITY sqlstate
 SHOW verity.master_key_file;
 SHOW verity.master_key_command;
 SHOW verity.keystore_directory;
+\set VERBOSITY default
 SET verity.protect_history = off;
 SET verity.as_of = '1';
 SET verity.reason = 'an ordinary role may say why';

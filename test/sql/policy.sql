@@ -43,7 +43,9 @@ RESET allow_system_table_mods;
 SET ROLE regress_verity_other;
 DROP TABLE pol.kept;
 TRUNCATE pol.kept;
+\set VERBOSITY sqlstate
 CLUSTER pol.kept USING kept_pkey;
+\set VERBOSITY default
 ALTER TABLE pol.kept SET ACCESS METHOD heap;
 SELECT verity_release('pol.kept', 'mine now');
 

@@ -47,8 +47,10 @@ SELECT set_config('verity.as_of', '1', false);
 UPDATE pg_settings SET setting = '1' WHERE name = 'verity.as_of';
 SET verity.protect_history = off;
 SET verity.master_key_file = '/tmp/x';
+\set VERBOSITY sqlstate
 SHOW verity.master_key_file;
 SHOW verity.keystore_directory;
+\set VERBOSITY terse
 SHOW verity.as_of;
 RESET verity.as_of;
 SET verity.reason = 'anybody may say why';

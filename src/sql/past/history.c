@@ -224,7 +224,7 @@ read_table(History *history, Oid relid)
 {
 	BlockNumber blocks;
 
-	history->rel = table_open(relid, AccessShareLock);
+	history->rel = relation_open(relid, AccessShareLock);
 	check_keeps_history(history->rel);
 	history->vrel = verity_rel(history->rel);
 	history->row_desc = BlessTupleDesc(CreateTupleDescCopy(RelationGetDescr(history->rel)));
@@ -242,7 +242,7 @@ read_table(History *history, Oid relid)
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(history->page_context);
 	}
-	table_close(history->rel, AccessShareLock);
+	relation_close(history->rel, AccessShareLock);
 }
 
 /* Put all versions of the table, or of its partitions. */
