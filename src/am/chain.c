@@ -142,11 +142,12 @@ static void
 read_links(Relation rel, HeapTuple record, VersionLinks *links)
 {
 	VerityEnvelope *envelope = VerityGetEnvelope(record->t_data);
+	VerityBackLinks back = verity_get_back_links(record->t_data);
 	ItemPointerData ctid = record->t_data->t_ctid;
 	record_header header;
 
 	if (record_header_decode(VerityGetSealed(record->t_data),
-							 record->t_len - SEALED_OFFSET, &header) != CORE_OK)
+							 record->t_len - verity_sealed_offset(record->t_data), &header) != CORE_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("record at (%u,%u) of table \"%s\" has no valid header",
@@ -158,12 +159,12 @@ read_links(Relation rel, HeapTuple record, VersionLinks *links)
 	links->self = record->t_self;
 	links->root = is_root(record) ? record->t_self : envelope->root;
 	links->hint = envelope->root;
-	links->prev = envelope->prev;
-	links->skip = envelope->skip;
+	links->prev = back.prev;
+	links->skip = back.skip;
 	links->id = header.id;
 	links->supersedes = header.supersedes;
 	links->flags = envelope->flags;
-	links->skip_target_rank = envelope->skip_target_rank;
+	links->skip_target_rank = back.skip_target_rank;
 
 	if (HeapTupleHeaderIsSpeculative(record->t_data) ||
 		HeapTupleHeaderIndicatesMovedPartitions(record->t_data) ||
@@ -299,7 +300,7 @@ step_skip(Walk *walk, VersionLinks *links)
 	if (!walk_fetch(walk, &links->skip))
 		return false;
 	if (belongs_to_root(walk->record, &links->root) &&
-		VerityGetEnvelope(walk->record->t_data)->skip_rank == links->skip_target_rank &&
+		verity_get_back_links(walk->record->t_data).skip_rank == links->skip_target_rank &&
 		too_new(walk, walk->record))
 		return true;
 	walk_unlock(walk);
@@ -535,7 +536,7 @@ root_is_past(Buffer buffer, ItemPointer root, Snapshot snapshot)
 		return false;
 	page = BufferGetPage(buffer);
 	item = PageGetItemId(page, offset);
-	if (!ItemIdIsNormal(item) || ItemIdGetOffset(item) + SEALED_OFFSET > BLCKSZ)
+	if (!ItemIdIsNormal(item) || ItemIdGetOffset(item) + SEALED_OFFSET_FIRST > BLCKSZ)
 		return false;
 	header = (HeapTupleHeader) PageGetItem(page, item);
 	infomask = *(volatile uint16 *) &header->t_infomask;
@@ -682,7 +683,7 @@ verity_root_newest(Relation rel, ItemPointer root, Buffer *buffer,
 			return false;
 	}
 	if (!is_root(record))
-		*before = VerityGetEnvelope(record->t_data)->prev;
+		*before = verity_get_back_links(record->t_data).prev;
 	walk_unlock(&walk);
 	return true;
 }

@@ -254,13 +254,13 @@ gather_multi_insert(Page page, const VerityDraft *drafts, const OffsetNumber *of
 	for (int i = 0; i < count; i++)
 	{
 		char	   *item = (char *) PageGetItem(page, PageGetItemId(page, offsets[i]));
-		uint16		len = drafts[i].len - ENVELOPE_OFFSET;
+		uint16		len = VERITY_LOGGED_FIRST(drafts[i].len);
 
 		memcpy(to + used, &len, sizeof(len));
-		memcpy(to + used + sizeof(len), item + ENVELOPE_OFFSET, len);
+		verity_logged_first(item, drafts[i].len, to + used + sizeof(len));
 		used += sizeof(len) + len;
 	}
-	/* the heap header that is left out is longer than the length */
+	/* the envelope that is left out is longer than the length */
 	Assert(used <= BLCKSZ);
 	return used;
 }

@@ -20,8 +20,6 @@
 #include "am/stop_point.h"
 #include "am/wal.h"
 
-#define LOGGED_OFFSET ENVELOPE_OFFSET
-
 void
 verity_end_version(HeapTupleHeader tuple, const xl_verity_end *end, CommandId cid,
 				   bool iscombo, const ItemPointerData *successor, bool moved)
@@ -38,12 +36,21 @@ verity_end_version(HeapTupleHeader tuple, const xl_verity_end *end, CommandId ci
 	VerityGetEnvelope(tuple)->ender = end->ender;
 }
 
+void
+verity_logged_first(const char *item, Size len, char *to)
+{
+	Assert(verity_is_first((HeapTupleHeader) item));
+	*to = item[ENVELOPE_OFFSET];
+	memcpy(to + sizeof(uint8), item + SEALED_OFFSET_FIRST, len - SEALED_OFFSET_FIRST);
+}
+
 XLogRecPtr
 verity_log_insert(const VerityPlace *place, ItemPointer tid, Size len, int flags)
 {
 	Page		page = BufferGetPage(place->buffer);
 	char	   *item = (char *) PageGetItem(page, PageGetItemId(page, ItemPointerGetOffsetNumber(tid)));
 	uint8		bufflags = REGBUF_STANDARD;
+	PGAlignedBlock bytes;
 	xl_verity_insert xlrec;
 
 	xlrec.offset = ItemPointerGetOffsetNumber(tid);
@@ -58,7 +65,8 @@ verity_log_insert(const VerityPlace *place, ItemPointer tid, Size len, int flags
 	XLogBeginInsert();
 	XLogRegisterData((char *) &xlrec, sizeof(xlrec));
 	XLogRegisterBuffer(XLV_BLOCK_NEW, place->buffer, bufflags);
-	XLogRegisterBufData(XLV_BLOCK_NEW, item + LOGGED_OFFSET, len - LOGGED_OFFSET);
+	verity_logged_first(item, len, bytes.data);
+	XLogRegisterBufData(XLV_BLOCK_NEW, bytes.data, VERITY_LOGGED_FIRST(len));
 	if (BufferIsValid(place->mapbuf))
 		XLogRegisterBuffer(XLV_BLOCK_MAP, place->mapbuf, 0);
 	XLogSetRecordFlags(XLOG_INCLUDE_ORIGIN);
@@ -89,9 +97,15 @@ redo_item(XLogReaderState *record, char *buf, const char *data, Size len, BlockN
 		  OffsetNumber offset, bool frozen)
 {
 	HeapTupleHeader item = (HeapTupleHeader) buf;
+	Size		sealed = verity_logged_sealed(data);
+	Size		envelope_len;
 
-	memset(buf, 0, LOGGED_OFFSET);
-	memcpy(buf + LOGGED_OFFSET, data, len);
+	memset(buf, 0, SEALED_OFFSET);
+	memcpy(buf + ENVELOPE_OFFSET, data, sealed);
+	envelope_len = verity_sealed_offset(item);
+	memcpy(buf + envelope_len, data + sealed, len - sealed);
+	if (verity_is_first(item))
+		ItemPointerSet(&VerityGetEnvelope(item)->root, block, offset);
 	item->t_infomask = HEAP_XMAX_INVALID;
 	item->t_hoff = VERITY_HOFF;
 	HeapTupleHeaderSetXmin(item, XLogRecGetXid(record));
@@ -99,7 +113,7 @@ redo_item(XLogReaderState *record, char *buf, const char *data, Size len, BlockN
 	if (frozen)
 		HeapTupleHeaderSetXminFrozen(item);
 	ItemPointerSet(&item->t_ctid, block, offset);
-	return len + LOGGED_OFFSET;
+	return envelope_len + len - sealed;
 }
 
 static void

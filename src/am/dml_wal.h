@@ -4,6 +4,8 @@
  *
  * A record is logged from its envelope flags on (offset 23); redo makes the
  * heap header anew: xmin is the WAL record's xid, t_ctid the record itself.
+ * Of a first version's envelope only the flags are logged: nothing ended it
+ * yet, and it is its own root.
  */
 #ifndef VERITY_DML_WAL_H
 #define VERITY_DML_WAL_H
@@ -73,6 +75,20 @@ typedef struct xl_verity_speculative
 /* End a version on its page: shared by normal running and redo. */
 extern void verity_end_version(HeapTupleHeader tuple, const xl_verity_end *end, CommandId cid,
 							   bool iscombo, const ItemPointerData *successor, bool moved);
+
+/* Bytes of a first version of that length that are logged, and their copy; the item is on its page. */
+#define VERITY_LOGGED_FIRST(len) ((len) - SEALED_OFFSET_FIRST + sizeof(uint8))
+
+extern void verity_logged_first(const char *item, Size len, char *to);
+
+/* Where the sealed part begins in a record's logged bytes; it is the rest of them. */
+static inline Size
+verity_logged_sealed(const char *data)
+{
+	uint8		flags = *(const uint8 *) data;
+
+	return (flags & ENVELOPE_FIRST) ? sizeof(flags) : SEALED_OFFSET - ENVELOPE_OFFSET;
+}
 
 extern XLogRecPtr verity_log_insert(const VerityPlace *place, ItemPointer tid, Size len, int flags);
 

@@ -96,8 +96,8 @@ flat_row(Relation rel, HeapTuple tuple)
 static void
 move_to_toast(Relation rel, VerityDraft *draft, Size header_len, int options)
 {
-	Size		cipher_len = draft->len - SEALED_OFFSET - header_len;
-	char	   *place = draft->item + SEALED_OFFSET + header_len;
+	char	   *place = (char *) VerityGetSealed((HeapTupleHeader) draft->item) + header_len;
+	Size		cipher_len = draft->item + draft->len - place;
 	bytea	   *value;
 	Datum		pointer;
 
@@ -107,7 +107,7 @@ move_to_toast(Relation rel, VerityDraft *draft, Size header_len, int options)
 	pointer = toast_save_datum(rel, PointerGetDatum(value), NULL,
 							   (options & ~HEAP_INSERT_SPECULATIVE) | HEAP_INSERT_NO_LOGICAL);
 	memcpy(place, VARDATA_EXTERNAL(DatumGetPointer(pointer)), sizeof(varatt_external));
-	draft->len = VERITY_TOASTED_SIZE(header_len);
+	draft->len = place + sizeof(varatt_external) - draft->item;
 	VerityGetEnvelope(draft->item)->flags |= ENVELOPE_TOASTED;
 	pfree(value);
 	pfree(DatumGetPointer(pointer));
@@ -141,7 +141,9 @@ verity_draft_make(Relation rel, VerityRel *vrel, record_kind kind, uint16 flags,
 	record_header header;
 	const uint8 *plain = NULL;
 	Size		plain_len = 0;
-	Size		header_len;
+	Size		envelope_len = kind == RECORD_INSERT ? SEALED_OFFSET_FIRST : SEALED_OFFSET;
+	Size		sealed_len;
+	uint8	   *sealed;
 	bool		toast;
 
 	memset(&header, 0, sizeof(header));
@@ -154,21 +156,23 @@ verity_draft_make(Relation rel, VerityRel *vrel, record_kind kind, uint16 flags,
 		header.attributes |= RECORD_SUPERSEDES;
 		header.supersedes = *supersedes;
 	}
-	header_len = record_header_size(header.attributes);
-	draft->len = SEALED_OFFSET + record_sealed_size(header.attributes, plain_len);
+	draft->len = envelope_len + record_sealed_size(header.attributes, plain_len);
 	check_size(rel, draft->len, &toast);
 	draft->item = palloc(draft->len);
-	memset(draft->item, 0, SEALED_OFFSET);
-	verity_seal_record(vrel, &header, plain, plain_len, (uint8 *) draft->item + SEALED_OFFSET);
+	memset(draft->item, 0, envelope_len);
+	if (kind == RECORD_INSERT)
+		VerityGetEnvelope(draft->item)->flags = ENVELOPE_FIRST;
+	else if (kind == RECORD_TOMBSTONE)
+		VerityGetEnvelope(draft->item)->flags = ENVELOPE_TOMBSTONE;
+	sealed = (uint8 *) draft->item + envelope_len;
+	sealed_len = verity_seal_record(vrel, &header, plain, plain_len, sealed);
 	draft->id = header.id;
-	if (hash_leaf(draft->item + SEALED_OFFSET, draft->len - SEALED_OFFSET, &draft->leaf) != CORE_OK)
+	if (hash_leaf(sealed, sealed_len, &draft->leaf) != CORE_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
 				 errmsg("could not hash a record of table \"%s\"", RelationGetRelationName(rel))));
-	if (kind == RECORD_TOMBSTONE)
-		VerityGetEnvelope(draft->item)->flags = ENVELOPE_TOMBSTONE;
 	if (toast)
-		move_to_toast(rel, draft, header_len, options);
+		move_to_toast(rel, draft, record_header_size(header.attributes), options);
 	if (flat != tuple)
 		heap_freetuple(flat);
 }
@@ -188,8 +192,11 @@ verity_draft_stamp(VerityDraft *draft, TransactionId xid, CommandId cid, bool fr
 	if (frozen)
 		HeapTupleHeaderSetXminFrozen(tuple);
 	ItemPointerSetInvalid(&envelope->root);
-	ItemPointerSetInvalid(&envelope->prev);
-	ItemPointerSetInvalid(&envelope->skip);
+	if (!verity_is_first(tuple))
+	{
+		ItemPointerSetInvalid(&verity_back_links(tuple)->prev);
+		ItemPointerSetInvalid(&verity_back_links(tuple)->skip);
+	}
 }
 
 void

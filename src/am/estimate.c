@@ -13,9 +13,9 @@
 #include "am/scan.h"
 #include "port/pg_bitutils.h"
 
-/* Bytes of a record besides its row: envelope, sealed header, tag, item. */
+/* Bytes of a first version besides its row: envelope, sealed header, tag, item. */
 #define RECORD_OVERHEAD \
-	(SEALED_OFFSET + RECORD_HEADER_SIZE + RECORD_TAG_SIZE + sizeof(ItemIdData))
+	(SEALED_OFFSET_FIRST + RECORD_HEADER_SIZE + RECORD_TAG_SIZE + sizeof(ItemIdData))
 
 #define USABLE_BYTES_PER_PAGE (BLCKSZ - SizeOfPageHeaderData)
 

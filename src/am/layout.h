@@ -14,8 +14,9 @@
  *	                 frozen update (heap_lock_tuple rewrites xmax, not this)
  *	      32     6   root: TID of this version's root; in a root: the hint, TID
  *	                 of the newest version (itself at first)
+ *	                 With ENVELOPE_FIRST the sealed part follows here, at 38
  *	      38     6   prev: TID of the version before (of the superseded root's
- *	                 last version in a root); invalid for the first. A
+ *	                 last version in a root). A
  *	                 tombstone's is the version that it deletes
  *	      44     6   skip: TID of an older version of the same root, for
  *	                 O(log n) walks back; invalid in a root
@@ -56,7 +57,9 @@
 #define ENVELOPE_SAME_KEY 0x08	/* a root with a prev: key columns unchanged */
 #define ENVELOPE_CLEANED 0x10	/* with SAME_KEY: vacuum has removed the
 								 * superseded root's index entries */
-#define ENVELOPE_FLAGS_VALID 0x1F
+#define ENVELOPE_FIRST 0x20		/* a row's first version, an insert: has no
+								 * links back and no room for them */
+#define ENVELOPE_FLAGS_VALID 0x3F
 
 /*
  * Begins with the heap header's last byte, so that each field has an even
@@ -69,33 +72,77 @@ typedef struct VerityEnvelope
 	uint8		flags;
 	uint64		ender;
 	ItemPointerData root;
+} VerityEnvelope;
+
+/* What follows it in all but first versions. */
+typedef struct VerityBackLinks
+{
 	ItemPointerData prev;
 	ItemPointerData skip;
 	uint8		skip_rank;
 	uint8		skip_target_rank;
-} VerityEnvelope;
+} VerityBackLinks;
 #pragma pack(pop)
 
 #define ENVELOPE_OFFSET 23
-#define SEALED_OFFSET (offsetof(HeapTupleHeaderData, t_hoff) + sizeof(VerityEnvelope))
+#define SEALED_OFFSET_FIRST (offsetof(HeapTupleHeaderData, t_hoff) + sizeof(VerityEnvelope))
+#define SEALED_OFFSET (SEALED_OFFSET_FIRST + sizeof(VerityBackLinks))
 
 StaticAssertDecl(SizeofHeapTupleHeader == ENVELOPE_OFFSET, "the envelope follows the heap header");
-StaticAssertDecl(SEALED_OFFSET == 52, "the sealed part has a fixed place");
+StaticAssertDecl(SEALED_OFFSET_FIRST == 38 && SEALED_OFFSET == 52, "the sealed part has one of two places");
 
 StaticAssertDecl(offsetof(HeapTupleHeaderData, t_hoff) + offsetof(VerityEnvelope, flags) == ENVELOPE_OFFSET,
 				 "the flags are the byte that heap pads with");
 
 #define VerityGetEnvelope(htup) \
 	((VerityEnvelope *) ((char *) (htup) + offsetof(HeapTupleHeaderData, t_hoff)))
-#define VerityGetSealed(htup) ((uint8 *) (htup) + SEALED_OFFSET)
+
+static inline bool
+verity_is_first(const HeapTupleHeaderData *record)
+{
+	return (VerityGetEnvelope(record)->flags & ENVELOPE_FIRST) != 0;
+}
+
+/* The links back as they can be written: not in a first version. */
+static inline VerityBackLinks *
+verity_back_links(HeapTupleHeader record)
+{
+	Assert(!verity_is_first(record));
+	return (VerityBackLinks *) ((char *) record + SEALED_OFFSET_FIRST);
+}
+
+/* A copy of them; those of a first version lead nowhere. */
+static inline VerityBackLinks
+verity_get_back_links(HeapTupleHeader record)
+{
+	VerityBackLinks none = {0};
+
+	if (!verity_is_first(record))
+		return *verity_back_links(record);
+	ItemPointerSetInvalid(&none.prev);
+	ItemPointerSetInvalid(&none.skip);
+	return none;
+}
+
+static inline Size
+verity_sealed_offset(const HeapTupleHeaderData *record)
+{
+	return verity_is_first(record) ? SEALED_OFFSET_FIRST : SEALED_OFFSET;
+}
+
+#define VerityGetSealed(htup) ((uint8 *) (htup) + verity_sealed_offset(htup))
+
+/* Has an item of that length room for its envelope and a sealed header? */
+static inline bool
+verity_is_long_enough(const HeapTupleHeaderData *record, Size len)
+{
+	return len >= SEALED_OFFSET_FIRST + RECORD_HEADER_SIZE &&
+		len >= verity_sealed_offset(record) + RECORD_HEADER_SIZE;
+}
 
 /* A record of which this much is inline goes to TOAST beyond. */
 #define VERITY_INLINE_MAX \
 	MAXALIGN_DOWN((BLCKSZ - MAXALIGN(SizeOfPageHeaderData + 2 * sizeof(ItemIdData))) / 2)
-
-/* Bytes of a TOASTed record's item for a sealed header of that size. */
-#define VERITY_TOASTED_SIZE(header_size) \
-	(SEALED_OFFSET + (header_size) + sizeof(varatt_external))
 
 /*
  * The meta page's content, behind the page header.  More digests and index

@@ -102,7 +102,7 @@ mask_record(Page page, OffsetNumber offset, BlockNumber blkno)
 	ItemId		lp = PageGetItemId(page, offset);
 	HeapTupleHeader tuple;
 
-	if (!ItemIdHasStorage(lp) || ItemIdGetLength(lp) < SEALED_OFFSET)
+	if (!ItemIdHasStorage(lp) || ItemIdGetLength(lp) < SEALED_OFFSET_FIRST)
 		return;
 	tuple = (HeapTupleHeader) PageGetItem(page, lp);
 	if (!HeapTupleHeaderXminFrozen(tuple))

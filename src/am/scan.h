@@ -95,8 +95,8 @@ verity_item_record(Relation rel, Buffer buffer, OffsetNumber offset, HeapTuple r
 	record->t_data = NULL;
 	if (!ItemIdIsNormal(item))
 		return false;
-	if (unlikely(ItemIdGetLength(item) < SEALED_OFFSET + RECORD_HEADER_SIZE ||
-				 ItemIdGetOffset(item) + ItemIdGetLength(item) > BLCKSZ))
+	if (unlikely(ItemIdGetOffset(item) + ItemIdGetLength(item) > BLCKSZ ||
+				 !verity_is_long_enough((HeapTupleHeader) PageGetItem(page, item), ItemIdGetLength(item))))
 		verity_item_damaged(rel, buffer, offset);
 
 	ItemPointerSet(&record->t_self, BufferGetBlockNumber(buffer), offset);

@@ -26,7 +26,7 @@ verity_toast_pointer(HeapTupleHeader record, Size header_size)
 		return NULL;
 	pointer = palloc(TOAST_POINTER_SIZE);
 	SET_VARTAG_EXTERNAL(pointer, VARTAG_ONDISK);
-	memcpy(VARDATA_EXTERNAL(pointer), (char *) record + SEALED_OFFSET + header_size,
+	memcpy(VARDATA_EXTERNAL(pointer), VerityGetSealed(record) + header_size,
 		   sizeof(varatt_external));
 	return pointer;
 }
@@ -46,7 +46,7 @@ verity_toast_fetch(HeapTuple record, Size header_size, Size *len)
 static bool
 view_cipher(HeapTuple record, VeritySealedView *view, const char **why)
 {
-	Size		inline_len = record->t_len - SEALED_OFFSET - view->header_len;
+	Size		inline_len = record->t_len - verity_sealed_offset(record->t_data) - view->header_len;
 
 	if (VerityGetEnvelope(record->t_data)->flags & ENVELOPE_TOASTED)
 	{
@@ -74,22 +74,23 @@ view_cipher(HeapTuple record, VeritySealedView *view, const char **why)
 bool
 verity_sealed_view(HeapTuple record, VeritySealedView *view, const char **why)
 {
-	Size		len = record->t_len;
+	Size		len;
 
 	view->toasted = NULL;
-	if (len < SEALED_OFFSET + RECORD_HEADER_SIZE || record->t_data->t_hoff != VERITY_HOFF)
+	if (!verity_is_long_enough(record->t_data, record->t_len) || record->t_data->t_hoff != VERITY_HOFF)
 	{
 		*why = "record is too short or has no envelope";
 		return false;
 	}
+	len = record->t_len - verity_sealed_offset(record->t_data);
 	view->header_bytes = VerityGetSealed(record->t_data);
-	if (record_header_decode(view->header_bytes, len - SEALED_OFFSET, &view->header) != CORE_OK)
+	if (record_header_decode(view->header_bytes, len, &view->header) != CORE_OK)
 	{
 		*why = "sealed header is not valid";
 		return false;
 	}
 	view->header_len = record_header_size(view->header.attributes);
-	if (len < SEALED_OFFSET + view->header_len)
+	if (len < view->header_len)
 	{
 		*why = "sealed header is cut short";
 		return false;

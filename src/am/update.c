@@ -162,26 +162,26 @@ compare_columns(Change *change, HeapTuple new, bool *same_key)
  * skip target say.  Both are fixed since their insertion.
  */
 static void
-set_skip(Change *change, VerityEnvelope *envelope)
+set_skip(Change *change, VerityBackLinks *back)
 {
-	VerityEnvelope *prev = VerityGetEnvelope(change->target.tuple.t_data);
+	VerityBackLinks prev = verity_get_back_links(change->target.tuple.t_data);
 	Buffer		buffer = InvalidBuffer;
 	HeapTupleData target;
 
-	envelope->skip = change->target.tuple.t_self;
-	envelope->skip_rank = 1;
-	envelope->skip_target_rank = prev->skip_rank;
-	if (prev->skip_rank == 0 || prev->skip_rank != prev->skip_target_rank)
+	back->skip = change->target.tuple.t_self;
+	back->skip_rank = 1;
+	back->skip_target_rank = prev.skip_rank;
+	if (prev.skip_rank == 0 || prev.skip_rank != prev.skip_target_rank)
 		return;
-	if (verity_fetch_record(change->rel, &prev->skip, &buffer, &target, false))
+	if (verity_fetch_record(change->rel, &prev.skip, &buffer, &target, false))
 	{
-		VerityEnvelope *far = VerityGetEnvelope(target.t_data);
+		VerityBackLinks far = verity_get_back_links(target.t_data);
 
-		if (far->skip_rank == prev->skip_rank && ItemPointerIsValid(&far->skip))
+		if (far.skip_rank == prev.skip_rank && ItemPointerIsValid(&far.skip))
 		{
-			envelope->skip = far->skip;
-			envelope->skip_rank = prev->skip_rank + 1;
-			envelope->skip_target_rank = far->skip_target_rank;
+			back->skip = far.skip;
+			back->skip_rank = prev.skip_rank + 1;
+			back->skip_target_rank = far.skip_target_rank;
 		}
 	}
 	if (BufferIsValid(buffer))
@@ -195,9 +195,10 @@ make_draft(Change *change, HeapTuple row, bool same_key)
 	HeapTupleHeader old = change->target.tuple.t_data;
 	VerityEnvelope *old_envelope = VerityGetEnvelope(old);
 	VerityEnvelope *envelope;
+	VerityBackLinks *back;
 	record_header old_header;
 
-	if (record_header_decode(VerityGetSealed(old), change->target.tuple.t_len - SEALED_OFFSET,
+	if (record_header_decode(VerityGetSealed(old), change->target.tuple.t_len - verity_sealed_offset(old),
 							 &old_header) != CORE_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
@@ -211,7 +212,8 @@ make_draft(Change *change, HeapTuple row, bool same_key)
 	change->has_draft = true;
 	verity_draft_stamp(&change->draft, GetCurrentTransactionId(), change->cid, false);
 	envelope = VerityGetEnvelope(change->draft.item);
-	envelope->prev = change->target.tuple.t_self;
+	back = verity_back_links((HeapTupleHeader) change->draft.item);
+	back->prev = change->target.tuple.t_self;
 	change->root = (old_envelope->flags & ENVELOPE_ROOT) ? change->target.tuple.t_self : old_envelope->root;
 	if (change->new_root)
 		envelope->flags |= ENVELOPE_ROOT | (same_key ? ENVELOPE_SAME_KEY : 0);
@@ -219,7 +221,7 @@ make_draft(Change *change, HeapTuple row, bool same_key)
 	{
 		envelope->root = change->root;
 		if (row)
-			set_skip(change, envelope);
+			set_skip(change, back);
 	}
 	if (row && !change->new_root)
 		change->root_buffer = ReadBuffer(change->rel, ItemPointerGetBlockNumber(&change->root));

@@ -12,7 +12,7 @@ use VerityTest;
 
 our @EXPORT = qw(
   records find_record set_record record_field set_infomask
-  remove_item copy_record add_item set_xact_status flip_byte
+  remove_item copy_record replace_record add_item sealed_offset set_xact_status flip_byte
   tid_bytes swap_pages truncate_file
   journal_items journal_item rewrite_tail rename_journal
   XMIN_COMMITTED XMIN_INVALID XMAX_COMMITTED XMAX_INVALID
@@ -25,7 +25,7 @@ use constant {
 	XMAX_INVALID => 0x0800,
 };
 
-# field => [offset in the item, unpack template, length]
+# field => [offset in the item, unpack template, length]; from "kind" on, in the sealed part
 my %field = (
 	xmin => [ 0, 'L<', 4 ],
 	xmax => [ 4, 'L<', 4 ],
@@ -37,14 +37,28 @@ my %field = (
 	root => [ 32, 'a6', 6 ],
 	prev => [ 38, 'a6', 6 ],
 	skip => [ 44, 'a6', 6 ],
-	kind => [ 53, 'C', 1 ],
-	attributes => [ 54, 'S>', 2 ],
-	sequence => [ 56, 'L>', 4 ],
-	serial => [ 60, 'Q>', 8 ],
-	schema_version => [ 68, 'L>', 4 ],
-	generation => [ 72, 'L>', 4 ],
-	key_id => [ 76, 'Q>', 8 ],
 );
+my %sealed_field = (
+	kind => [ 1, 'C', 1 ],
+	attributes => [ 2, 'S>', 2 ],
+	sequence => [ 4, 'L>', 4 ],
+	serial => [ 8, 'Q>', 8 ],
+	schema_version => [ 16, 'L>', 4 ],
+	generation => [ 20, 'L>', 4 ],
+	key_id => [ 24, 'Q>', 8 ],
+);
+
+# Where the sealed part of a record with these envelope flags begins: first versions have no links back.
+sub sealed_offset { return ($_[0] & 0x20) ? 38 : 52 }
+
+# Offset, template and length of a field of a record with these flags.
+sub field_at
+{
+	my ($name, $flags) = @_;
+	return @{ $field{$name} } if $field{$name};
+	my ($at, $template, $len) = @{ $sealed_field{$name} };
+	return (sealed_offset($flags) + $at, $template, $len);
+}
 
 # An ItemPointerData of "(block,offset)".
 sub tid_bytes
@@ -67,9 +81,10 @@ sub records
 			next if $item->{flags} != 1;
 			my $bytes = substr $page, $item->{at}, $item->{len};
 			my %record = (%$item, tid => "($block,$item->{offnum})", block => $block, bytes => $bytes);
-			for my $name (keys %field)
+			my $flags = unpack 'C', substr $bytes, 23, 1;
+			for my $name (keys %field, keys %sealed_field)
 			{
-				my ($at, $template, $len) = @{ $field{$name} };
+				my ($at, $template, $len) = field_at($name, $flags);
 				$record{$name} = unpack $template, substr $bytes, $at, $len;
 			}
 			push @records, \%record;
@@ -87,11 +102,17 @@ sub find_record
 	return $found[0];
 }
 
+sub flags_of
+{
+	my ($path, $tid) = @_;
+	return unpack 'C', read_bytes($path, record_at($path, $tid)->{offset} + 23, 1);
+}
+
 # Set a field of the record at a TID.
 sub set_record
 {
 	my ($path, $tid, $name, $value) = @_;
-	my ($at, $template, $len) = @{ $field{$name} };
+	my ($at, $template, $len) = field_at($name, flags_of($path, $tid));
 	patch_file($path, record_at($path, $tid)->{offset} + $at, $len, sub { pack $template, $value });
 	return;
 }
@@ -99,7 +120,7 @@ sub set_record
 sub record_field
 {
 	my ($path, $tid, $name) = @_;
-	my ($at, $template, $len) = @{ $field{$name} };
+	my ($at, $template, $len) = field_at($name, flags_of($path, $tid));
 	return unpack $template, read_bytes($path, record_at($path, $tid)->{offset} + $at, $len);
 }
 
@@ -113,12 +134,12 @@ sub set_infomask
 	return;
 }
 
-# Invert one bit of the byte at an offset of the record; negative: from its end.
+# Invert one bit of the byte at an offset of the record's sealed part; negative: from its end.
 sub flip_byte
 {
 	my ($path, $tid, $at) = @_;
 	my $item = record_at($path, $tid);
-	$at += $item->{len} if $at < 0;
+	$at += $at < 0 ? $item->{len} : sealed_offset(flags_of($path, $tid));
 	patch_file($path, $item->{offset} + $at, 1, sub { $_[0] ^ "\x01" });
 	return;
 }
@@ -137,9 +158,29 @@ sub copy_record
 	my ($from_path, $from, $to_path, $to, %opt) = @_;
 	my ($source, $target) = (record_at($from_path, $from), record_at($to_path, $to));
 	die "lengths differ: $source->{len} and $target->{len}" if $source->{len} != $target->{len};
-	my $at = $opt{whole} ? 0 : 52;
+	my ($at, $to_at) = (0, 0);
+	if (!$opt{whole})
+	{
+		($at, $to_at) = (sealed_offset(flags_of($from_path, $from)), sealed_offset(flags_of($to_path, $to)));
+		die 'only one is a first version' if $at != $to_at;
+	}
 	my $bytes = read_bytes($from_path, $source->{offset} + $at, $source->{len} - $at);
 	patch_file($to_path, $target->{offset} + $at, length $bytes, sub { $bytes });
+	return;
+}
+
+# Put other bytes in a record's place, on a page that has room.
+sub replace_record
+{
+	my ($path, $tid, $bytes) = @_;
+	my $item = record_at($path, $tid);
+	my ($block) = $tid =~ /^\((\d+),/;
+	my ($lower, $upper) = unpack 'S<S<', substr read_page($path, $block), 12, 4;
+	my $at = ($upper - length $bytes) & ~7;
+	die 'no room on the page' if $at < $lower;
+	patch_file($path, $block * BLCKSZ + $at, length $bytes, sub { $bytes });
+	patch_file($path, $item->{pointer}, 4, sub { pack 'L<', $at | (1 << 15) | (length($bytes) << 17) });
+	patch_file($path, $block * BLCKSZ + 14, 2, sub { pack 'S<', $at });
 	return;
 }
 

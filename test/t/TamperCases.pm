@@ -108,7 +108,7 @@ sub record_cases
 	return (
 		{
 			name => 'a byte of ciphertext',
-			files => sub { flip_byte($_[1]{patients}, tid($_[2], 'patients/1'), 52 + 40) },
+			files => sub { flip_byte($_[1]{patients}, tid($_[2], 'patients/1'), 40) },
 			finds => ["$patients: record"],
 		},
 		{
@@ -118,7 +118,7 @@ sub record_cases
 		},
 		{
 			name => 'a byte of a sealed header: the key id',
-			files => sub { flip_byte($_[1]{patients}, tid($_[2], 'patients/1'), 76) },
+			files => sub { flip_byte($_[1]{patients}, tid($_[2], 'patients/1'), 24) },
 			finds => ["$patients: record"],
 		},
 		{
@@ -128,7 +128,7 @@ sub record_cases
 		},
 		{
 			name => 'a byte of a sealed header: what it supersedes',
-			files => sub { flip_byte($_[1]{patients}, tid($_[2], 'patients/11'), 92) },
+			files => sub { flip_byte($_[1]{patients}, tid($_[2], 'patients/11'), 40) },
 			finds => ["$patients: record"],
 		},
 		{
@@ -166,7 +166,7 @@ sub record_cases
 				my ($node, $file, $facts) = @_;
 				my $like = find_record($file->{visits}, tid($facts, 'visits/32'));
 				my $bytes = $like->{bytes};
-				substr($bytes, 56, 4) = pack 'L>', $like->{sequence} + 1;
+				substr($bytes, sealed_offset($like->{flags}) + 4, 4) = pack 'L>', $like->{sequence} + 1;
 				add_item($file->{visits}, $like->{block}, $bytes);
 			},
 			finds => ['public.visits: record'],
@@ -279,6 +279,26 @@ sub envelope_cases
 					0x08 | record_field($_[1]{patients}, tid($_[2], 'patients/1'), 'flags'));
 			},
 			finds => ["$patients: envelope"],
+		},
+		{
+			name => 'a first version flagged as a later one, whose sealed part stands elsewhere',
+			files => sub {
+				set_record($_[1]{patients}, tid($_[2], 'patients/1'), 'flags',
+					0x20 ^ record_field($_[1]{patients}, tid($_[2], 'patients/1'), 'flags'));
+			},
+			finds => ["$patients: record"],
+		},
+		{
+			name => 'a first version rewritten with room for links back',
+			files => sub {
+				my $path = $_[1]{visits};
+				my $tid = tid($_[2], 'visits/32');
+				my $bytes = find_record($path, $tid)->{bytes};
+				substr($bytes, 23, 1) ^= "\x20";
+				substr($bytes, 38, 0) = "\0" x 14;
+				replace_record($path, $tid, $bytes);
+			},
+			finds => ['public.visits: envelope'],
 		},
 		{
 			name => 'a record flagged as tombstone, which no scan sees',

@@ -84,10 +84,10 @@ look_at(Relation rel, ItemPointer tid, Buffer *buffer, RecordLook *look)
 		HeapTupleSatisfiesVacuumHorizon(&record, *buffer, &look->ended_by) == HEAPTUPLE_RECENTLY_DEAD;
 	look->ender = envelope->ender;
 	look->root = envelope->root;
-	look->prev = envelope->prev;
+	look->prev = verity_get_back_links(record.t_data).prev;
 	look->ctid = record.t_data->t_ctid;
-	good = record_header_decode(VerityGetSealed(record.t_data), record.t_len - SEALED_OFFSET,
-								&header) == CORE_OK;
+	good = record_header_decode(VerityGetSealed(record.t_data),
+								record.t_len - verity_sealed_offset(record.t_data), &header) == CORE_OK;
 	look->serial = header.id.serial;
 	LockBuffer(*buffer, BUFFER_LOCK_UNLOCK);
 	return good;

@@ -152,7 +152,7 @@ find_version(VerityVacuum *vacuum, ItemPointer root, ItemPointer tid)
 		if (!fetch_version(vacuum, root, tid, &record))
 			return false;
 		aborted = is_aborted(&record, vacuum->otherbuf);
-		prev = VerityGetEnvelope(record.t_data)->prev;
+		prev = verity_get_back_links(record.t_data).prev;
 		LockBuffer(vacuum->otherbuf, BUFFER_LOCK_UNLOCK);
 		if (!aborted)
 			return true;

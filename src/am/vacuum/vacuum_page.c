@@ -68,9 +68,11 @@ get_record(Relation rel, Buffer buffer, OffsetNumber offnum, HeapTuple record)
 	if (offnum > PageGetMaxOffsetNumber(page))
 		return false;
 	lp = PageGetItemId(page, offnum);
-	if (!ItemIdIsNormal(lp) || ItemIdGetLength(lp) < SEALED_OFFSET)
+	if (!ItemIdIsNormal(lp))
 		return false;
 	record->t_data = (HeapTupleHeader) PageGetItem(page, lp);
+	if (!verity_is_long_enough(record->t_data, ItemIdGetLength(lp)))
+		return false;
 	record->t_len = ItemIdGetLength(lp);
 	record->t_tableOid = RelationGetRelid(rel);
 	ItemPointerSet(&record->t_self, BufferGetBlockNumber(buffer), offnum);
@@ -106,7 +108,7 @@ note_aborted(HeapTuple record, PageFindings *found)
 	aborted->root = envelope->root;
 	aborted->reclaim = false;
 	aborted->readable = record_header_decode(VerityGetSealed(record->t_data),
-											 record->t_len - SEALED_OFFSET,
+											 record->t_len - verity_sealed_offset(record->t_data),
 											 &header) == CORE_OK;
 	if (aborted->readable)
 		aborted->id = header.id;
@@ -136,7 +138,7 @@ find_work(VerityVacuum *vacuum, Buffer buffer, PageFindings *found)
 		else if (vacuum->index_count > 0 && is_uncleaned(record.t_data))
 		{
 			found->successors[found->successor_count] = record.t_self;
-			found->before[found->successor_count++] = VerityGetEnvelope(record.t_data)->prev;
+			found->before[found->successor_count++] = verity_get_back_links(record.t_data).prev;
 		}
 	}
 }

@@ -39,7 +39,7 @@ page_record(Page page, OffsetNumber offnum)
 	if (offnum < FirstOffsetNumber || offnum > PageGetMaxOffsetNumber(page))
 		elog(PANIC, "no line pointer %u", offnum);
 	lp = PageGetItemId(page, offnum);
-	if (!ItemIdIsNormal(lp) || ItemIdGetLength(lp) < SEALED_OFFSET)
+	if (!ItemIdIsNormal(lp) || ItemIdGetLength(lp) < SEALED_OFFSET_FIRST)
 		elog(PANIC, "line pointer %u holds no record", offnum);
 	return (HeapTupleHeader) PageGetItem(page, lp);
 }

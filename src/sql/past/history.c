@@ -123,7 +123,7 @@ row_jsonb(History *history, HeapTuple record)
 static Datum
 deleted_row_jsonb(History *history, HeapTuple tombstone)
 {
-	ItemPointerData prev = VerityGetEnvelope(tombstone->t_data)->prev;
+	ItemPointerData prev = verity_get_back_links(tombstone->t_data).prev;
 	Buffer		buffer = InvalidBuffer;
 	HeapTupleData deleted;
 	Datum		result;
@@ -158,8 +158,8 @@ put_version(History *history, HeapTuple record, VerityPosition position)
 	record_header header;
 	Datum		row;
 
-	if (record_header_decode(VerityGetSealed(record->t_data), record->t_len - SEALED_OFFSET,
-							 &header) != CORE_OK)
+	if (record_header_decode(VerityGetSealed(record->t_data),
+							 record->t_len - verity_sealed_offset(record->t_data), &header) != CORE_OK)
 		return;					/* asof_begin_position decoded it before */
 	row = header.kind == RECORD_TOMBSTONE ? deleted_row_jsonb(history, record) :
 		row_jsonb(history, record);
@@ -201,8 +201,8 @@ read_page(History *history, BlockNumber blkno)
 
 		if (!ItemIdIsNormal(lp))
 			continue;
-		if (ItemIdGetLength(lp) < SEALED_OFFSET + RECORD_HEADER_SIZE ||
-			ItemIdGetOffset(lp) + ItemIdGetLength(lp) > BLCKSZ)
+		if (ItemIdGetOffset(lp) + ItemIdGetLength(lp) > BLCKSZ ||
+			!verity_is_long_enough((HeapTupleHeader) PageGetItem(page, lp), ItemIdGetLength(lp)))
 			ereport(ERROR,
 					(errcode(ERRCODE_DATA_CORRUPTED),
 					 errmsg("item (%u,%u) of table \"%s\" is no record", blkno, off,

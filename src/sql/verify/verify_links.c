@@ -131,6 +131,9 @@ check_flags(VerifyTable *table, const VerifyRecord *record)
 		((record->flags & ENVELOPE_ROOT) && (record->marks & VR_SAME_KEY)))
 		record_finding(table, "envelope", record, NULL, NULL,
 					   "the envelope and the sealed header disagree on whether the key stayed");
+	if ((record->kind == RECORD_INSERT) != ((record->flags & ENVELOPE_FIRST) != 0))
+		record_finding(table, "envelope", record, NULL, NULL,
+					   "the envelope and the sealed header disagree on whether this is a first version");
 	if (record->kind == RECORD_INSERT && !(record->flags & ENVELOPE_ROOT))
 		record_finding(table, "link", record, NULL, NULL, "a row's first version is no root");
 	if ((record->map_bits & VERITY_MAP_ALL_FROZEN) &&

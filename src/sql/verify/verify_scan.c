@@ -103,15 +103,16 @@ read_envelope(VerifyScan *scan, HeapTupleHeader header, VerifyRecord *record,
 			  BlockNumber blkno, OffsetNumber offnum)
 {
 	const VerityEnvelope *envelope = VerityGetEnvelope(header);
+	VerityBackLinks back = verity_get_back_links(header);
 	const char *why = verify_xids_record(&scan->xids, header, record);
 
 	record->flags = envelope->flags;
 	record->ender = envelope->ender;
 	record->root = envelope->root;
-	record->prev = envelope->prev;
-	record->skip = envelope->skip;
-	record->skip_rank = envelope->skip_rank;
-	record->skip_target_rank = envelope->skip_target_rank;
+	record->prev = back.prev;
+	record->skip = back.skip;
+	record->skip_rank = back.skip_rank;
+	record->skip_target_rank = back.skip_target_rank;
 	record->ctid = header->t_ctid;
 	ItemPointerSet(&record->tid, blkno, offnum);
 	if (why)
@@ -203,17 +204,18 @@ scan_item(VerifyScan *scan, BlockNumber blkno, OffsetNumber offnum, ItemId lp)
 	Size		len = ItemIdGetLength(lp);
 	VerifyRecord record;
 	record_header sealed;
-	const uint8 *bytes = VerityGetSealed(header);
+	const uint8 *bytes;
 	Size		sealed_len;
 
 	memset(&record, 0, sizeof(record));
 	record.map_bits = scan->map_bits;
-	if (len <= SEALED_OFFSET + RECORD_HEADER_SIZE)
+	if (!verity_is_long_enough(header, len))
 	{
 		scan_finding(scan, "record", blkno, offnum, NULL, "an item that is too short for a record");
 		return;
 	}
-	sealed_len = len - SEALED_OFFSET;
+	bytes = VerityGetSealed(header);
+	sealed_len = len - verity_sealed_offset(header);
 	if (record_header_decode(bytes, sealed_len, &sealed) == CORE_OK && sealed.id.serial != 0)
 	{
 		verify_record_set_id(record.key, sealed.id.serial, sealed.id.sequence);
