@@ -76,6 +76,19 @@ sub read_changed
 	evict();
 	return $err;
 }
+
+# Let a record reach into the padding behind it, with its tag at the new end.
+sub lengthen
+{
+	my ($path) = @_;
+	my ($item) = grep { $_->{len} % 8 } page_items($path, 1);
+	my $more = 8 - $item->{len} % 8;
+	my $tag_at = $item->{offset} + $item->{len} - 16;
+	write_bytes($path, $tag_at + $more, read_bytes($path, $tag_at, 16));
+	write_bytes($path, $item->{pointer}, pack 'L<', $item->{at} | 1 << 15 | ($item->{len} + $more) << 17);
+	return;
+}
+
 my $pages = 2 * $sql->(q(SELECT setting FROM pg_settings WHERE name = 'shared_buffers'));
 cmp_ok($sql->(q(SELECT pg_relation_size('twin') / 8192)), '>', $pages, 'reading the twin leaves no buffer as it was');
 
@@ -85,6 +98,7 @@ like(read_changed('a changed header', sub { set_record($file, $tid, 'sequence', 
 	qr/not authentic/, 'a changed header is found');
 like(read_changed("another table's record", sub { copy_record($other, (records($other))[0]->{tid}, $file, $tid) }),
 	qr/cannot be opened|not authentic/, "another table's record is found");
+like(read_changed('a longer record', sub { lengthen($file) }), qr/not authentic/, 'a longer record with the same tag is found');
 read_changed('changed ciphertext', sub { flip_byte($file, $tid, -20) });
 write_page($file, 1, $sound);
 evict();

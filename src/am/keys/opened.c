@@ -10,11 +10,12 @@
  *
  * A frame holds records of one page of one ledger.  A record is found by its
  * line pointer, and given out only when the sealed header and the tag on the
- * page, the digest of its schema version and its generation's id are those
- * that it was opened with: the header names the record, which exists once,
- * and the tag was computed over all of it.  So moved, replaced and copied
- * records are not found, whatever the page says; and nobody is given one who
- * has not the key at hand, for the caller has its cipher context.
+ * page, the record's length, the digest of its schema version and its
+ * generation's id are those that it was opened with: the header names the
+ * record, which exists once, and the tag was computed over all of it.  So
+ * moved, replaced and copied records are not found, whatever the page says;
+ * and nobody is given one who has not the key at hand, for the caller has its
+ * cipher context.
  * Verification does not come here: it opens what stands on the page.
  *
  * Locks: none.  A frame's sequence is odd while somebody writes it; a reader
@@ -51,6 +52,7 @@ typedef struct OpenedBinding
 typedef struct OpenedEntry
 {
 	uint16		at;				/* in data: header, tag, plain; see used */
+	uint16		plain_len;		/* part of what the tag was computed over */
 	uint8		binding;
 	bool		present;
 } OpenedEntry;
@@ -182,7 +184,8 @@ copy_entry(const OpenedFrame *frame, const OpenedRecord *record, int item, uint8
 	OpenedEntry entry = frame->entries[item];
 	const uint8 *data = frame->data + entry.at;
 
-	if (!entry.present || entry.binding >= FRAME_BINDINGS ||
+	if (!entry.present || entry.plain_len != record->plain_len ||
+		entry.binding >= FRAME_BINDINGS ||
 		entry.at + entry_size(record) > FRAME_DATA)
 		return false;
 	if (!same_header(data, record->header, record->header_len) ||
@@ -271,6 +274,7 @@ frame_add(OpenedFrame *frame, const OpenedRecord *record, int item, const uint8 
 	memcpy(data + record->header_len, record->cipher + record->plain_len, RECORD_TAG_SIZE);
 	memcpy(data + record->header_len + RECORD_TAG_SIZE, plain, record->plain_len);
 	frame->entries[item].at = frame->used;
+	frame->entries[item].plain_len = record->plain_len;
 	frame->entries[item].binding = binding;
 	frame->entries[item].present = true;
 	frame->used += entry_size(record);
