@@ -123,8 +123,23 @@ ALTER TABLE light SET LOGGED;
 INSERT INTO light VALUES (2);
 TABLE light;
 
--- no table becomes a view
+-- verity by default only: nobody asked for history
+SET default_table_access_method = verity;
+CREATE TEMP TABLE passing_default (a int);
+CREATE UNLOGGED TABLE light_default (a int);
+CREATE MATERIALIZED VIEW seen_default AS SELECT id FROM ddl2.basis;
+RESET default_table_access_method;
+SELECT count(*) FROM pg_class c JOIN pg_am a ON a.oid = c.relam
+  WHERE relname IN ('passing_default', 'light_default', 'seen_default') AND amname = 'verity';
+DROP TABLE passing_default, light_default;
+DROP MATERIALIZED VIEW seen_default;
+
+-- an empty table becomes a view
 CREATE RULE "_RETURN" AS ON SELECT TO taken DO INSTEAD SELECT 1 AS id, 'x'::text AS v;
+CREATE TABLE viewed (id int, v text) USING verity;
+CREATE RULE "_RETURN" AS ON SELECT TO viewed DO INSTEAD SELECT 1 AS id, 'x'::text AS v;
+SELECT * FROM viewed;
+DROP VIEW viewed;
 
 -- publications
 CREATE TABLE plain (a int);

@@ -160,9 +160,9 @@ changes_elsewhere(Node *statement)
 }
 
 /*
- * Say of a table that the command made that it is sealed, but not proven.
- * Not of a temporary table that is verity's by default_table_access_method
- * alone: nobody asked for history there.
+ * Say of a table that the command made USING verity that it is sealed, but not
+ * proven.  Not of one that is verity's by default_table_access_method alone:
+ * nobody asked for history there.
  */
 static void
 notice_uncovered(Node *statement)
@@ -182,14 +182,14 @@ notice_uncovered(Node *statement)
 		name = ((CreateTableAsStmt *) statement)->into->rel;
 		explicit = ((CreateTableAsStmt *) statement)->into->accessMethod != NULL;
 	}
-	relid = name ? RangeVarGetRelid(name, NoLock, true) : InvalidOid;
+	if (!explicit)
+		return;
+	relid = RangeVarGetRelid(name, NoLock, true);
 
 	if (!OidIsValid(relid) || !is_collected(relid) || !verity_is_table_oid(relid))
 		return;
 	kind = get_rel_relkind(relid);
 	if (kind == RELKIND_RELATION && get_rel_persistence(relid) == RELPERSISTENCE_PERMANENT)
-		return;
-	if (!explicit && get_rel_persistence(relid) == RELPERSISTENCE_TEMP)
 		return;
 	ereport(NOTICE,
 			(errmsg("%s \"%s\" is sealed, but not journalled",

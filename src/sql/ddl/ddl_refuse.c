@@ -168,19 +168,27 @@ refuse_vacuum_full(VacuumStmt *statement)
 	}
 }
 
-/* Refuse what would turn a table into a view, and drop its storage. */
+/*
+ * A rule that turns a table into a view takes the table's storage away: refuse
+ * that of a protected one, and journal the ledger's end.  Where PostgreSQL
+ * finds that the table cannot become a view, its error takes all that back.
+ */
 static void
-refuse_rule(RuleStmt *statement)
+check_rule(RuleStmt *statement)
 {
 	Oid			relid = RangeVarGetRelid(statement->relation, NoLock, true);
+	Relation	rel;
 
 	refuse_if_journal(statement->relation, "make a rule on");
-	if (statement->event != CMD_SELECT || !OidIsValid(relid) || !verity_is_table_oid(relid))
+	if (statement->event != CMD_SELECT || !OidIsValid(relid) ||
+		!pg_class_ownercheck(relid, GetUserId()) || !verity_is_table_oid(relid))
 		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("cannot turn verity table \"%s\" into a view", statement->relation->relname),
-			 errhint("Create a view of another name.")));
+	rel = try_relation_open(relid, AccessExclusiveLock);
+	if (rel == NULL)
+		return;
+	if (verity_is_table(rel))
+		verity_storage_drop(rel, "make a view of");
+	relation_close(rel, NoLock);
 }
 
 /* Refuse a table, or what inherits from it, in a publication. */
@@ -275,7 +283,7 @@ verity_refuse_utility(Node *statement)
 			refuse_if_journal(((CreateTrigStmt *) statement)->relation, "make a trigger on");
 			break;
 		case T_RuleStmt:
-			refuse_rule((RuleStmt *) statement);
+			check_rule((RuleStmt *) statement);
 			break;
 		case T_CreatePolicyStmt:
 			refuse_if_journal(((CreatePolicyStmt *) statement)->table, "make a policy on");
