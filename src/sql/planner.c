@@ -2,8 +2,8 @@
  * planner.c
  *	  What the planner must know of verity tables.
  *
- * No index-only scans: a record is authenticated when it is opened, an index
- * entry never is, so that no value may come from an index.
+ * Index-only scans take their values from records (index_only.c), and there
+ * are none in queries that may test rows again after waiting for somebody.
  */
 #include "postgres.h"
 
@@ -15,13 +15,19 @@
 #include "optimizer/pathnode.h"
 #include "optimizer/paths.h"
 #include "optimizer/plancat.h"
+#include "optimizer/planner.h"
+#include "sql/index_only.h"
 #include "sql/past/asof_plan.h"
 #include "sql/settings.h"
 
 static get_relation_info_hook_type next_relation_info = NULL;
 static set_rel_pathlist_hook_type next_pathlist = NULL;
+static planner_hook_type next_planner = NULL;
 
-/* Say of the table's indexes that they return no columns. */
+/* Of the query that is being planned: may it have index-only scans? */
+static bool index_only_allowed = false;
+
+/* Where they may return none, say of the table's indexes that they return no columns. */
 static void
 relation_info(PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo *rel)
 {
@@ -41,7 +47,8 @@ relation_info(PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo *rel)
 	{
 		IndexOptInfo *index = lfirst_node(IndexOptInfo, lc);
 
-		memset(index->canreturn, 0, index->ncolumns * sizeof(bool));
+		if (!index_only_allowed)
+			memset(index->canreturn, 0, index->ncolumns * sizeof(bool));
 	}
 	if (verity_asof_setting() != 0)
 	{
@@ -76,16 +83,39 @@ relation_paths(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *rte
 	if (next_pathlist)
 		next_pathlist(root, rel, rti, rte);
 	verity_asof_relation_paths(rel);
-	if (rte->rtekind != RTE_RELATION || rel->indexlist == NIL ||
+	if (index_only_allowed || rte->rtekind != RTE_RELATION || rel->indexlist == NIL ||
 		!verity_is_table_oid(rte->relid))
 		return;
 	make_plain_index_scans(rel->pathlist);
 	make_plain_index_scans(rel->partial_pathlist);
 }
 
+/* Planning may need to plan and run other queries. */
+static PlannedStmt *
+plan_query(Query *parse, const char *query_string, int cursor_options, ParamListInfo params)
+{
+	bool		saved = index_only_allowed;
+	PlannedStmt *result;
+
+	index_only_allowed = verity_index_only_allowed(parse);
+	PG_TRY();
+	{
+		result = next_planner ? next_planner(parse, query_string, cursor_options, params) :
+			standard_planner(parse, query_string, cursor_options, params);
+	}
+	PG_FINALLY();
+	{
+		index_only_allowed = saved;
+	}
+	PG_END_TRY();
+	return result;
+}
+
 void
 verity_planner_init(void)
 {
+	next_planner = planner_hook;
+	planner_hook = plan_query;
 	next_relation_info = get_relation_info_hook;
 	get_relation_info_hook = relation_info;
 	next_pathlist = set_rel_pathlist_hook;

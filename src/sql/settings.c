@@ -22,6 +22,7 @@
 #include "crypto/aead.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "sql/index_only.h"
 #include "sql/settings.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
@@ -289,6 +290,7 @@ _PG_init(void)
 	verity_rmgr_init();
 	verity_xact_init();
 	verity_planner_init();
+	verity_index_only_init();
 	verity_ddl_init();
 	verity_asof_init();
 	verity_stat_init();

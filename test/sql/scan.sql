@@ -109,13 +109,44 @@ SELECT q.name, s FROM query q, scans(replace(q.sql, '@t', 'v')) s
 	WHERE name IN ('btree', 'hash', 'gin', 'gin array', 'gist', 'spgist', 'brin', 'expression', 'partial')
 	AND s ~ 'Index' ORDER BY 1, 2;
 
--- RULES B 18: an index-only scan never is, since an index is not authenticated
+-- index-only scans
 SET enable_bitmapscan = off;
 SELECT scans('SELECT id FROM v WHERE id < 100');
 SELECT scans('SELECT count(*) FROM v');
 SELECT scans('SELECT k FROM v ORDER BY k');
 SELECT scans('SELECT max(id) FROM v');
 SELECT scans('SELECT id FROM h WHERE id < 100');
+SELECT scans('SELECT id FROM v WHERE id < 100 AND k = (SELECT max(id) FROM v) FOR UPDATE');
+SELECT scans('UPDATE v SET n = 0 WHERE id IN (SELECT id FROM v WHERE id < 100)');
+SELECT scans('WITH gone AS (DELETE FROM v WHERE id < 5 RETURNING 1) SELECT max(id) FROM v');
+CREATE FUNCTION locked(int) RETURNS SETOF int LANGUAGE sql STABLE AS 'SELECT id FROM v WHERE id = $1 FOR UPDATE';
+SELECT scans('SELECT max(id) FROM v, locked(1)');
+DROP FUNCTION locked;
+CREATE TABLE covered (id int, v int, n name, bx box) USING verity;
+INSERT INTO covered SELECT i, 10 * i, 'n' || i, box(point(i, i), point(0, 0)) FROM generate_series(1, 3) i;
+CREATE INDEX covered_id ON covered (id);
+CREATE INDEX covered_expression ON covered ((id + v), id, v, n);
+CREATE INDEX covered_bx ON covered USING gist (bx);
+CREATE INDEX covered_v ON covered (v);
+SELECT scans('SELECT id + v, n FROM covered ORDER BY id + v DESC');
+SELECT id + v, n FROM covered ORDER BY id + v DESC;
+SELECT scans('SELECT bx FROM covered WHERE bx && box ''(3,3),(2.5,2.5)''');
+SELECT bx FROM covered WHERE bx && box '(3,3),(2.5,2.5)';
+BEGIN;
+DECLARE c SCROLL CURSOR FOR SELECT id FROM covered ORDER BY id;
+FETCH 2 FROM c;
+FETCH BACKWARD 1 FROM c;
+ROLLBACK;
+EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) SELECT id FROM covered WHERE id > 1;
+
+-- RULES B 18: their values are the records', whatever stands in the index
+BEGIN;
+UPDATE pg_index SET indkey = '2' WHERE indexrelid = 'covered_id'::regclass;
+DROP INDEX covered_v, covered_expression;
+SELECT scans('SELECT v FROM covered');
+SELECT v FROM covered;
+ROLLBACK;
+DROP TABLE covered;
 RESET enable_seqscan; RESET enable_bitmapscan;
 
 -- changes with all indexes in place
