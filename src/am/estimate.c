@@ -2,22 +2,34 @@
  * estimate.c
  *	  What the planner is told of a table's size.
  *
- * Rows by the density that VACUUM or ANALYZE measured over the whole file;
- * pages without those that scans leave out: meta and map pages, and pages
- * that hold no current record.
+ * As many pages as heap would need for the same rows, so that plans, and the
+ * cost settings that were tuned for them, carry over: records are longer than
+ * heap's tuples, for all ways to read them alike.  Pages that scans leave out
+ * do not count: meta and map pages, and pages that hold no current record.
+ *
+ * Rows by the density that VACUUM or ANALYZE measured over the whole file, and
+ * before there is one by the width of the columns.
+ *
  * There is no visibility map, so that nothing is all-visible.
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "am/map.h"
 #include "am/scan.h"
+#include "optimizer/plancat.h"
 #include "port/pg_bitutils.h"
 
-/* Bytes of a first version besides its row: envelope, sealed header, tag, item. */
+/* Bytes of a first version, and of heap's tuple, besides its row. */
 #define RECORD_OVERHEAD \
 	(SEALED_OFFSET_FIRST + RECORD_HEADER_SIZE + RECORD_TAG_SIZE + sizeof(ItemIdData))
+#define HEAP_OVERHEAD (MAXALIGN(SizeofHeapTupleHeader) + sizeof(ItemIdData))
 
 #define USABLE_BYTES_PER_PAGE (BLCKSZ - SizeOfPageHeaderData)
+
+/* A table that was never vacuumed is taken to grow to as many, as heap's is. */
+#define NEW_TABLE_PAGES 10
 
 /* The mark of each of a byte's four blocks. */
 #define NO_CURRENT_OF_FOUR 0x55
@@ -46,22 +58,57 @@ count_marks(Relation rel, BlockNumber mapblock)
 	return count;
 }
 
+/* Data pages that the map marks, of a table of that many blocks. */
+static BlockNumber
+marked_pages(Relation rel, BlockNumber nblocks)
+{
+	BlockNumber marked = 0;
+
+	for (BlockNumber mapblock = 0; mapblock < nblocks;
+		 mapblock += mapblock == 0 ? VERITY_MAP_META_BLOCKS : VERITY_MAP_SPAN)
+		marked += count_marks(rel, mapblock);
+	return marked;
+}
+
+/* Data pages, current or not, of a table of that many blocks. */
+static BlockNumber
+data_pages(BlockNumber nblocks)
+{
+	BlockNumber special = nblocks > 0 ? 1 : 0;
+
+	if (nblocks > VERITY_MAP_META_BLOCKS)
+		special += (nblocks - VERITY_MAP_META_BLOCKS + VERITY_MAP_SPAN - 1) / VERITY_MAP_SPAN;
+	return nblocks - special;
+}
+
+/* Whole rows of that many bytes on a page, as heap's estimate has it. */
+static double
+rows_per_page(Relation rel, int row_bytes)
+{
+	int			fillfactor = RelationGetFillFactor(rel, HEAP_DEFAULT_FILLFACTOR);
+
+	return Max(1, (int) (USABLE_BYTES_PER_PAGE * fillfactor / 100) / row_bytes);
+}
+
 void
 verity_relation_estimate_size(Relation rel, int32 *attr_widths, BlockNumber *pages,
 							  double *tuples, double *allvisfrac)
 {
 	BlockNumber nblocks = RelationGetNumberOfBlocks(rel);
-	BlockNumber left_out = 0;
+	BlockNumber all = data_pages(nblocks);
+	BlockNumber current = all - Min(all, marked_pages(rel, nblocks));
+	BlockNumber measured = data_pages(rel->rd_rel->relpages);
+	bool		never_vacuumed = rel->rd_rel->reltuples < 0;
+	int32		width = get_rel_data_width(rel, attr_widths);
+	double		as_heap = rows_per_page(rel, width + HEAP_OVERHEAD);
+	double		as_records = rows_per_page(rel, width + RECORD_OVERHEAD);
 
-	table_block_relation_estimate_size(rel, attr_widths, pages, tuples, allvisfrac,
-									   RECORD_OVERHEAD, USABLE_BYTES_PER_PAGE);
 	*allvisfrac = 0;
-
-	for (BlockNumber mapblock = 0; mapblock < nblocks;
-		 mapblock += mapblock == 0 ? VERITY_MAP_META_BLOCKS : VERITY_MAP_SPAN)
-		left_out += 1 + count_marks(rel, mapblock);
-
-	/* a new table is taken for larger than it is */
-	if (*pages <= nblocks)
-		*pages = nblocks > left_out ? nblocks - left_out : 0;
+	*pages = ceil(current * as_records / as_heap);
+	if (never_vacuumed && *pages < NEW_TABLE_PAGES && !rel->rd_rel->relhassubclass)
+		*pages = NEW_TABLE_PAGES;
+	if (never_vacuumed || measured == 0)
+		*tuples = rint(*pages * as_heap);
+	else
+		*tuples = rint(rel->rd_rel->reltuples / measured * all);
 }
