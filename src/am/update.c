@@ -270,6 +270,29 @@ unlock_pages(Change *change)
 }
 
 /*
+ * Pin a page for the draft.  Where it has room that is the old version's, as
+ * in heap, so that a fill factor serves what it is set for; whether there is
+ * room still is asked again once the page is locked.
+ */
+static void
+pin_place(Change *change)
+{
+	Buffer		old = change->target.buffer;
+
+	if (PageGetHeapFreeSpace(BufferGetPage(old)) >= MAXALIGN(change->draft.len))
+	{
+		IncrBufferRefCount(old);
+		change->place.buffer = old;
+		return;
+	}
+	verity_place_get(change->rel, change->draft.len, 0, NULL, &change->place);
+	if (BufferIsValid(change->place.mapbuf))
+		UnlockReleaseBuffer(change->place.mapbuf);
+	change->place.mapbuf = InvalidBuffer;
+	LockBuffer(change->place.buffer, BUFFER_LOCK_UNLOCK);
+}
+
+/*
  * Get a page for the draft and lock everything.  False: the old version or the
  * room changed meanwhile; nothing is locked then.
  */
@@ -278,13 +301,7 @@ lock_change(Change *change)
 {
 	change->place.buffer = change->place.mapbuf = InvalidBuffer;
 	if (change->has_draft)
-	{
-		verity_place_get(change->rel, change->draft.len, 0, NULL, &change->place);
-		if (BufferIsValid(change->place.mapbuf))
-			UnlockReleaseBuffer(change->place.mapbuf);
-		change->place.mapbuf = InvalidBuffer;
-		LockBuffer(change->place.buffer, BUFFER_LOCK_UNLOCK);
-	}
+		pin_place(change);
 	lock_pages(change);
 	if (verity_target_changed(&change->target) ||
 		(change->has_draft &&
