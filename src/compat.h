@@ -210,11 +210,16 @@ get_toast_snapshot(void)
 	return &snapshot;
 }
 
+/* where an index-only scan counts its searches */
+#define VERITY_INDEX_INSTRUMENT(node) NULL
+
 #define VerityScanMinTid(scan) ((scan)->rs_mintid)
 #define VerityScanMaxTid(scan) ((scan)->rs_maxtid)
 #else
 #include "commands/explain_format.h"
 #include "commands/explain_state.h"
+
+#define VERITY_INDEX_INSTRUMENT(node) (&(node)->ioss_Instrument)
 
 #define VerityScanMinTid(scan) ((scan)->st.tidrange.rs_mintid)
 #define VerityScanMaxTid(scan) ((scan)->st.tidrange.rs_maxtid)

@@ -40,6 +40,21 @@ check_may_write(Relation rel)
 						RelationGetRelationName(rel))));
 }
 
+/* The size of a variable-length value, wherever it is kept. */
+static Size
+value_size(Datum value)
+{
+	struct varatt_indirect indirect;
+
+	/* toast_datum_size asserts that it is not given one of these */
+	if (VARATT_IS_EXTERNAL_INDIRECT(DatumGetPointer(value)))
+	{
+		VARATT_EXTERNAL_GET_POINTER(indirect, (struct varlena *) DatumGetPointer(value));
+		value = PointerGetDatum(indirect.pointer);
+	}
+	return toast_datum_size(value);
+}
+
 void
 verity_check_row_size(TupleTableSlot *slot)
 {
@@ -49,7 +64,7 @@ verity_check_row_size(TupleTableSlot *slot)
 	slot_getallattrs(slot);
 	for (int i = 0; i < desc->natts; i++)
 		if (TupleDescAttr(desc, i)->attlen == -1 && !slot->tts_isnull[i])
-			total += toast_datum_size(slot->tts_values[i]);
+			total += value_size(slot->tts_values[i]);
 	if (total > MaxAllocSize - 2 * BLCKSZ)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),

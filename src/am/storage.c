@@ -27,6 +27,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/tuplesort.h"
 
 #include "am/table.h"
 #include "am/journal/xact.h"
@@ -163,6 +164,61 @@ copy_row(Relation NewTable, TupleTableSlot *from, TupleTableSlot *to)
 	verity_tuple_insert(NewTable, to, GetCurrentCommandId(true), 0, NULL);
 }
 
+/* Copy the rows in an index's order or as they stand, or give them to a sort. */
+static double
+copy_rows(Relation OldTable, Relation NewTable, Relation OldIndex, Snapshot snapshot,
+		  Tuplesortstate *sort)
+{
+	TupleTableSlot *from = table_slot_create(OldTable, NULL);
+	TupleTableSlot *to = MakeSingleTupleTableSlot(RelationGetDescr(NewTable), &TTSOpsVirtual);
+	IndexScanDesc index_scan = NULL;
+	TableScanDesc table_scan = NULL;
+	double		count = 0;
+
+	if (OldIndex != NULL && sort == NULL)
+	{
+		index_scan = index_beginscan(OldTable, OldIndex, snapshot, NULL, 0, 0);
+		index_rescan(index_scan, NULL, 0, NULL, 0);
+	}
+	else
+		table_scan = table_beginscan(OldTable, snapshot, 0, NULL);
+	while (index_scan ? index_getnext_slot(index_scan, ForwardScanDirection, from) :
+		   table_scan_getnextslot(table_scan, ForwardScanDirection, from))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (sort)
+			tuplesort_putheaptuple(sort, ExecFetchSlotHeapTuple(from, false, NULL));
+		else
+			copy_row(NewTable, from, to);
+		count += 1;
+	}
+	if (index_scan)
+		index_endscan(index_scan);
+	else
+		table_endscan(table_scan);
+	ExecDropSingleTupleTableSlot(from);
+	ExecDropSingleTupleTableSlot(to);
+	return count;
+}
+
+/* Copy the rows that were sorted. */
+static void
+copy_sorted(Relation OldTable, Relation NewTable, Tuplesortstate *sort)
+{
+	TupleTableSlot *from = MakeSingleTupleTableSlot(RelationGetDescr(OldTable), &TTSOpsHeapTuple);
+	TupleTableSlot *to = MakeSingleTupleTableSlot(RelationGetDescr(NewTable), &TTSOpsVirtual);
+	HeapTuple	tuple;
+
+	tuplesort_performsort(sort);
+	while ((tuple = tuplesort_getheaptuple(sort, true)) != NULL)
+	{
+		CHECK_FOR_INTERRUPTS();
+		copy_row(NewTable, ExecStoreHeapTuple(tuple, from, false), to);
+	}
+	ExecDropSingleTupleTableSlot(from);
+	ExecDropSingleTupleTableSlot(to);
+}
+
 /*
  * VACUUM FULL and CLUSTER, where the policy allows them: the current rows are
  * sealed anew into a new ledger.  The table is locked exclusively, so a fresh
@@ -177,31 +233,17 @@ verity_relation_copy_for_cluster(Relation OldTable, Relation NewTable, Relation 
 								 double *tups_recently_dead)
 {
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	TupleTableSlot *from = table_slot_create(OldTable, NULL);
-	TupleTableSlot *to = MakeSingleTupleTableSlot(RelationGetDescr(NewTable), &TTSOpsVirtual);
-	IndexScanDesc index_scan = NULL;
-	TableScanDesc table_scan = NULL;
+	Tuplesortstate *sort = NULL;
 
-	if (OldIndex != NULL)
+	if (use_sort)
+		sort = tuplesort_begin_cluster(RelationGetDescr(OldTable), OldIndex,
+									   maintenance_work_mem, NULL, TUPLESORT_NONE);
+	*tups_vacuumed = *tups_recently_dead = 0;
+	*num_tuples = copy_rows(OldTable, NewTable, OldIndex, snapshot, sort);
+	if (sort)
 	{
-		index_scan = index_beginscan(OldTable, OldIndex, snapshot, NULL, 0, 0);
-		index_rescan(index_scan, NULL, 0, NULL, 0);
+		copy_sorted(OldTable, NewTable, sort);
+		tuplesort_end(sort);
 	}
-	else
-		table_scan = table_beginscan(OldTable, snapshot, 0, NULL);
-	*num_tuples = *tups_vacuumed = *tups_recently_dead = 0;
-	while (index_scan ? index_getnext_slot(index_scan, ForwardScanDirection, from) :
-		   table_scan_getnextslot(table_scan, ForwardScanDirection, from))
-	{
-		CHECK_FOR_INTERRUPTS();
-		copy_row(NewTable, from, to);
-		*num_tuples += 1;
-	}
-	if (index_scan)
-		index_endscan(index_scan);
-	else
-		table_endscan(table_scan);
-	ExecDropSingleTupleTableSlot(from);
-	ExecDropSingleTupleTableSlot(to);
 	UnregisterSnapshot(snapshot);
 }

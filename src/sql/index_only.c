@@ -91,6 +91,7 @@ begin_scan(IndexOnlyScanState *node)
 {
 	IndexScanDesc scan = index_beginscan(node->ss.ss_currentRelation, node->ioss_RelationDesc,
 										 node->ss.ps.state->es_snapshot,
+										 VERITY_INDEX_INSTRUMENT(node),
 										 node->ioss_NumScanKeys, node->ioss_NumOrderByKeys);
 
 	node->ioss_ScanDesc = scan;

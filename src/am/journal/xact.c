@@ -329,6 +329,9 @@ pre_commit(void)
 static void
 pre_prepare(void)
 {
+	/* PostgreSQL refuses this itself, and says why */
+	if ((MyXactFlags & XACT_FLAGS_ACCESSEDTEMPNAMESPACE) != 0)
+		return;
 	/* a definition that changed takes a serial for its entry */
 	xact_schema_compute();
 	if (xact.serial == 0 && !takes_idempotency_id(0))

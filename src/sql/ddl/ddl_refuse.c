@@ -181,7 +181,7 @@ check_rule(RuleStmt *statement)
 
 	refuse_if_journal(statement->relation, "make a rule on");
 	if (statement->event != CMD_SELECT || !OidIsValid(relid) ||
-		!pg_class_ownercheck(relid, GetUserId()) || !verity_is_table_oid(relid))
+		!object_ownercheck(RelationRelationId, relid, GetUserId()) || !verity_is_table_oid(relid))
 		return;
 	rel = try_relation_open(relid, AccessExclusiveLock);
 	if (rel == NULL)
