@@ -204,6 +204,21 @@ ALTER EXTENSION verity DROP TABLE verity.journal;
 ALTER EXTENSION verity DROP FUNCTION verity_release(regclass, text);
 RESET verity.protect_history;
 
+-- positions that verify cannot begin at
+SELECT verity_position() AS last \gset
+\set VERBOSITY sqlstate
+SELECT * FROM verity_verify(from_position => :last + 1);
+\set VERBOSITY default
+SELECT * FROM verity_verify(from_position => 1000000, to_position => 10);
+DO $$ BEGIN
+	PERFORM verity_verify(from_position => 1000000);
+EXCEPTION WHEN invalid_parameter_value THEN
+	RAISE NOTICE '%', regexp_replace(sqlerrm, '[0-9]+$', 'N');
+END $$;
+SELECT count(*) FROM verity_verify(from_position => :last) WHERE severity <> 'info';
+SELECT count(*) FROM verity_verify(from_position => -5, to_position => :last + 100) WHERE severity <> 'info';
+SELECT * FROM verity_verify(workers => 65);
+
 -- arguments that name no verity table
 CREATE TABLE parts (a int) PARTITION BY LIST (a);
 \set VERBOSITY sqlstate
@@ -216,6 +231,61 @@ SELECT * FROM verity_verify(0::regclass);
 SELECT * FROM verity_verify('parts');
 SELECT * FROM verity_verify('pg_class');
 
+SELECT severity, check_name, object, detail FROM verity_verify() WHERE severity <> 'info';
+
+-- a journal that a superuser hid behind the extension: nothing passes without it
+CREATE TABLE hidden (a int PRIMARY KEY, b text) USING verity;
+INSERT INTO hidden VALUES (1, 'one');
+CREATE TABLE shown (a int) USING heap;
+SELECT current_database() AS here \gset
+UPDATE pg_namespace SET nspname = 'elsewhere' WHERE nspname = 'verity';
+\c :here
+INSERT INTO hidden VALUES (2, 'two');
+\set VERBOSITY terse
+UPDATE hidden SET b = 'two';
+DELETE FROM hidden;
+SELECT * FROM hidden FOR UPDATE;
+COPY hidden FROM stdin;
+3	three
+\.
+CREATE TABLE hidden_too (a int) USING verity;
+TRUNCATE hidden;
+DROP TABLE hidden;
+ALTER TABLE hidden ALTER a TYPE bigint;
+ALTER TABLE hidden SET ACCESS METHOD heap;
+VACUUM FULL hidden;
+CLUSTER hidden USING hidden_pkey;
+DROP EXTENSION verity;
+DROP EXTENSION verity CASCADE;
+SELECT * FROM verity_verify();
+SELECT verity_release('hidden', 'because');
+BEGIN; SET LOCAL verity.idempotency_id = '10addeed-9c0b-4ef8-bb6d-6bb9bd380a11'; INSERT INTO shown VALUES (1); COMMIT;
+-- a table that took its name is not the journal
+CREATE SCHEMA verity;
+CREATE TABLE verity.journal (position bigint) USING heap;
+INSERT INTO hidden VALUES (4, 'four');
+DROP TABLE hidden;
+DROP TABLE verity.journal;
+DROP SCHEMA verity;
+-- what is no verity table goes on
+INSERT INTO shown VALUES (2);
+ALTER TABLE shown ADD COLUMN b int;
+DROP TABLE shown;
+-- the name put back, all is as it was
+ALTER SCHEMA elsewhere RENAME TO verity;
+INSERT INTO hidden VALUES (5, 'five');
+SELECT * FROM hidden ORDER BY 1;
+DROP TABLE hidden;
+\set VERBOSITY default
+UPDATE pg_class SET relname = 'journal_gone' WHERE oid = 'verity.journal'::regclass;
+\c :here
+INSERT INTO hidden VALUES (6, 'six');
+UPDATE pg_class SET relname = 'serials_gone' WHERE oid = 'verity.journal_serials'::regclass;
+UPDATE pg_class SET relname = 'journal' WHERE relname = 'journal_gone';
+\c :here
+INSERT INTO hidden VALUES (6, 'six');
+UPDATE pg_class SET relname = 'journal_serials' WHERE relname = 'serials_gone';
+INSERT INTO hidden VALUES (6, 'six');
 SELECT severity, check_name, object, detail FROM verity_verify() WHERE severity <> 'info';
 
 \c :home

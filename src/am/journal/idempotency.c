@@ -27,25 +27,13 @@
 #include "utils/uuid.h"
 
 #include "am/journal/idempotency.h"
+#include "am/journal/journal_store.h"
 #include "sql/settings.h"
 
 bool
 idempotency_wanted(void)
 {
 	return verity_idempotency_id != NULL && verity_idempotency_id[0] != '\0';
-}
-
-static Oid
-relation_oid(const char *name)
-{
-	Oid			relid = get_relname_relid(name, get_namespace_oid("verity", false));
-
-	if (!OidIsValid(relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation \"verity.%s\" does not exist", name),
-				 errhint("Run CREATE EXTENSION verity in this database.")));
-	return relid;
 }
 
 /* The serial under which a role committed this id; 0: none did. */
@@ -61,7 +49,7 @@ find_serial(Relation rel, Oid role, const uint8 id[16])
 	memcpy(uuid.data, id, sizeof(uuid.data));
 	ScanKeyInit(&keys[0], IDEMPOTENCY_ROLE, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(role));
 	ScanKeyInit(&keys[1], IDEMPOTENCY_ID, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(&uuid));
-	scan = systable_beginscan(rel, relation_oid("idempotency_pkey"), true, NULL, 2, keys);
+	scan = systable_beginscan(rel, journal_relation_oid("idempotency_pkey"), true, NULL, 2, keys);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
 	{
@@ -85,7 +73,7 @@ lock_id(Oid relid, Oid role, const uint8 id[16])
 void
 idempotency_claim(uint64 serial)
 {
-	Relation	rel = table_open(relation_oid("idempotency"), RowExclusiveLock);
+	Relation	rel = table_open(journal_relation_oid("idempotency"), RowExclusiveLock);
 	Datum		values[IDEMPOTENCY_COLUMNS];
 	bool		nulls[IDEMPOTENCY_COLUMNS] = {false};
 	uint8		id[16];
@@ -119,7 +107,7 @@ idempotency_claim(uint64 serial)
 VerityPosition
 idempotency_find(Oid role, const uint8 id[16])
 {
-	Relation	rel = table_open(relation_oid("idempotency"), AccessShareLock);
+	Relation	rel = table_open(journal_relation_oid("idempotency"), AccessShareLock);
 	uint64		serial = find_serial(rel, role, id);
 	VerityPosition position = 0;
 

@@ -30,8 +30,18 @@ typedef enum VerityOutcome
 	OUTCOME_VOID
 } VerityOutcome;
 
-/* True when this database has the extension's journal. */
+/*
+ * True when this database has the extension's journal.  An error where it
+ * should have one, and somebody hid it: a change that would pass without a
+ * journal does not pass.
+ */
 extern bool verity_journal_exists(void);
+
+/* A relation of the journal is about to be dropped, with the extension. */
+extern void journal_note_drop(Oid relid);
+
+/* Is the extension being dropped, and a part of its journal gone already? */
+extern bool journal_is_being_dropped(void);
 
 /* Create the genesis entry: from CREATE EXTENSION. */
 extern void verity_journal_genesis(void);

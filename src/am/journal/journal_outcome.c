@@ -66,10 +66,10 @@ check_cache(Relation journal)
 {
 	if (known_filenode == journal->rd_locator.relNumber)
 		return;
+	serials_oid = journal_relation_oid("journal_serials");
 	known_filenode = journal->rd_locator.relNumber;
 	known_oid = RelationGetRelid(journal);
 	known_decided = 0;
-	serials_oid = get_relname_relid("journal_serials", RelationGetNamespace(journal));
 	if (pages == NULL)
 		pages = MemoryContextAlloc(CacheMemoryContext, CACHED_PAGES * sizeof(SerialPage));
 	for (int i = 0; i < CACHED_PAGES; i++)

@@ -12,10 +12,15 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "access/xact.h"
+#include "am/rel.h"
 #include "catalog/namespace.h"
+#include "commands/extension.h"
+#include "miscadmin.h"
 #include "storage/smgr.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 
 #include "am/journal/journal_store.h"
 
@@ -26,6 +31,11 @@
 
 static Oid	cached_oid = InvalidOid;
 static bool callbacks_registered = false;
+
+/* The journal's relations that a transaction is dropping. */
+static Oid	dropped[3];
+static int	dropped_count = 0;
+static TransactionId dropped_in = InvalidTransactionId;
 
 static void
 forget_oid(Datum arg, Oid relid)
@@ -55,6 +65,60 @@ is_journal(Oid relid)
 	return ours;
 }
 
+/* Is a relation of the journal gone by a DROP EXTENSION of this transaction? */
+static bool
+is_dropped(void)
+{
+	if (dropped_count == 0 || dropped_in != GetTopTransactionIdIfAny())
+		return false;
+	for (int i = 0; i < dropped_count; i++)
+	{
+		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(dropped[i])))
+			return true;
+	}
+	return false;
+}
+
+void
+journal_note_drop(Oid relid)
+{
+	TransactionId xid = GetTopTransactionId();
+
+	if (dropped_in != xid)
+		dropped_count = 0;
+	dropped_in = xid;
+	if (dropped_count < lengthof(dropped))
+		dropped[dropped_count++] = relid;
+}
+
+/*
+ * May this database be without a journal?  Where the extension is, and is not
+ * being made or dropped, somebody hid its journal: as there is no telling then
+ * what is protected, and no writing it down, nothing goes.
+ */
+static void
+refuse_hidden(void)
+{
+	Oid			extension = get_extension_oid("verity", true);
+
+	if (IsBinaryUpgrade || is_dropped() ||
+		(!OidIsValid(extension) && !OidIsValid(verity_am_oid())) ||
+		(creating_extension && CurrentExtensionObject == extension))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("the journal of extension \"verity\" is not where it belongs"),
+			 errdetail("Schema \"%s\" or a relation of the journal in it was renamed, moved, replaced or removed behind the extension.",
+					   JOURNAL_SCHEMA),
+			 errhint("Put back the names; until then verity tables can be neither written, nor read, nor dropped.")));
+}
+
+bool
+journal_is_being_dropped(void)
+{
+	return is_dropped();
+}
+
 Oid
 journal_oid(void)
 {
@@ -69,33 +133,38 @@ journal_oid(void)
 
 		if (OidIsValid(relid) && is_journal(relid))
 			cached_oid = relid;
+		else
+			refuse_hidden();
 	}
 	return cached_oid;
 }
 
-static Relation
-open_one(const char *name, LOCKMODE mode)
+Oid
+journal_relation_oid(const char *name)
 {
 	Oid			relid = find_relation(name);
 
+	if (!OidIsValid(relid))
+		refuse_hidden();
 	if (!OidIsValid(relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation \"%s.%s\" does not exist", JOURNAL_SCHEMA, name),
 				 errhint("Run CREATE EXTENSION verity in this database.")));
-	return table_open(relid, mode);
+	return relid;
 }
 
 void
 journal_rels_open(JournalRels *rels, LOCKMODE mode)
 {
-	rels->journal = open_one("journal", mode);
-	rels->serials = open_one("journal_serials", mode);
-	rels->heads = open_one("journal_heads", mode);
+	rels->journal = table_open(journal_relation_oid("journal"), mode);
+	rels->serials = table_open(journal_relation_oid("journal_serials"), mode);
+	rels->heads = table_open(journal_relation_oid("journal_heads"), mode);
 	if (rels->journal->rd_tableam != verity_journal_am())
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s.journal\" is not the journal of the verity extension", JOURNAL_SCHEMA)));
+				 errmsg("\"%s.journal\" is not the journal of the verity extension", JOURNAL_SCHEMA),
+				 errhint("Drop or rename what took the journal's name, and put the journal back under it.")));
 }
 
 void
@@ -236,7 +305,8 @@ journal_core_error(core_status status)
 	if (status == CORE_E_CRYPTO)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("the cryptographic library failed")));
+				 errmsg("the cryptographic library failed"),
+				 errhint("Check the server's memory and the OpenSSL installation.")));
 	if (status == CORE_E_LIMIT)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),

@@ -148,6 +148,9 @@ typedef struct JournalRels
 /* OID of verity.journal in this database (cached), InvalidOid: none. */
 extern Oid	journal_oid(void);
 
+/* OID of a relation of the extension's schema; an error where it is missing. */
+extern Oid	journal_relation_oid(const char *name);
+
 /*
  * Lock what verity_serial_outcome reads until the transaction ends, so that
  * no lock is waited for while a page is locked.

@@ -24,6 +24,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "am/table.h"
+#include "am/journal/journal.h"
 #include "am/journal/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
@@ -310,26 +311,18 @@ verity_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnly
 		prev_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 }
 
-/* Not while the extension is being dropped, piece by piece. */
-static bool
-journal_is_whole(void)
-{
-	Oid			namespace = get_namespace_oid("verity", true);
-
-	return OidIsValid(namespace) &&
-		OidIsValid(get_relname_relid("journal", namespace)) &&
-		OidIsValid(get_relname_relid("journal_serials", namespace)) &&
-		OidIsValid(get_relname_relid("journal_heads", namespace));
-}
-
 static void
 relation_dropped(Oid relid)
 {
 	Relation	rel;
 
 	if (verity_is_journal_relation(relid))
+	{
 		verity_refuse_journal_drop(relid);
-	else if (verity_is_table_oid(relid) && journal_is_whole())
+		journal_note_drop(relid);
+	}
+	/* not where the extension is being dropped, piece by piece */
+	else if (verity_is_table_oid(relid) && !journal_is_being_dropped())
 	{
 		rel = relation_open(relid, NoLock);
 		verity_storage_drop(rel, rel->rd_rel->relrewrite ? "rewrite" : "drop");

@@ -252,7 +252,7 @@ refuse_extension(Node *statement)
 	}
 }
 
-/* The journal is found by its schema's name: without it nothing is protected. */
+/* The journal is found by its schema's name: without it nothing goes. */
 static void
 refuse_rename(RenameStmt *statement)
 {
