@@ -37,7 +37,8 @@ check_may_write(Relation rel)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
 				 errmsg("cannot write verity table \"%s\" in a parallel operation",
-						RelationGetRelationName(rel))));
+						RelationGetRelationName(rel)),
+				 errhint("Mark functions that write as PARALLEL UNSAFE.")));
 }
 
 /* The size of a variable-length value, wherever it is kept. */
@@ -184,7 +185,8 @@ read_placed(HeapTuple record, record_id *id, hash256 *leaf, struct varlena **toa
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("damaged record at (%u,%u): %s",
 						ItemPointerGetBlockNumber(&record->t_self),
-						ItemPointerGetOffsetNumber(&record->t_self), why)));
+						ItemPointerGetOffsetNumber(&record->t_self), why),
+				 errhint("Run verity_verify() to see what is damaged.")));
 	*id = view.header.id;
 	parts[0] = (hash_part) {view.header_bytes, view.header_len};
 	parts[1] = (hash_part) {view.cipher, view.cipher_len};

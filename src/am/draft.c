@@ -130,7 +130,8 @@ check_size(Relation rel, Size item_len, bool *toast)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("row is too big: size %zu, maximum size %zu",
-						item_len, (Size) MaxHeapTupleSize)));
+						item_len, (Size) MaxHeapTupleSize),
+				 errhint("Split the row: none of its columns can be stored out of line.")));
 }
 
 void
@@ -170,7 +171,8 @@ verity_draft_make(Relation rel, VerityRel *vrel, record_kind kind, uint16 flags,
 	if (hash_leaf(sealed, sealed_len, &draft->leaf) != CORE_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
-				 errmsg("could not hash a record of table \"%s\"", RelationGetRelationName(rel))));
+				 errmsg("could not hash a record of table \"%s\"", RelationGetRelationName(rel)),
+				 errhint("Check the server's memory and the OpenSSL installation.")));
 	if (toast)
 		move_to_toast(rel, draft, record_header_size(header.attributes), options);
 	if (flat != tuple)

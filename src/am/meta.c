@@ -86,7 +86,8 @@ lock_meta(Relation rel, BlockNumber block, int mode)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("table \"%s\" has storage format %u, this library knows %u",
 						RelationGetRelationName(rel),
-						VerityPageGetMeta(BufferGetPage(buffer))->version, VERITY_META_VERSION)));
+						VerityPageGetMeta(BufferGetPage(buffer))->version, VERITY_META_VERSION),
+				 errhint("Use the version of verity that made the table.")));
 	return buffer;
 }
 

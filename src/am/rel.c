@@ -184,6 +184,7 @@ verity_open_argument(Oid relid, LOCKMODE lockmode)
 	if (rel == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", relid)));
+				 errmsg("relation with OID %u does not exist", relid),
+				 errhint("Name the table by its name; it may have been dropped meanwhile.")));
 	return rel;
 }

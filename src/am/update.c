@@ -75,7 +75,8 @@ change_begin(Change *change, Relation rel, ItemPointer tid, CommandId cid, bool 
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
 				 errmsg("cannot change verity table \"%s\" in a parallel operation",
-						RelationGetRelationName(rel))));
+						RelationGetRelationName(rel)),
+				 errhint("Mark functions that write as PARALLEL UNSAFE.")));
 	change->rel = rel;
 	change->vrel = verity_rel(rel);
 	verity_seal_prepare(rel, change->vrel);

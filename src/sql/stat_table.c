@@ -155,7 +155,8 @@ check_may_look(Relation rel)
 	if (RELATION_IS_OTHER_TEMP(rel))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot read temporary tables of other sessions")));
+				 errmsg("cannot read temporary tables of other sessions"),
+				 errhint("Ask in the session that made the table.")));
 }
 
 static Datum

@@ -332,7 +332,8 @@ verity_release(PG_FUNCTION_ARGS)
 	if (get_rel_name(relid) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", relid)));
+				 errmsg("relation with OID %u does not exist", relid),
+				 errhint("Name the table by its name; it may have been dropped meanwhile.")));
 
 	/* asked before the lock, so that others cannot lock the table by asking */
 	require_owner(relid);

@@ -92,7 +92,8 @@ run_at(FunctionCallInfo fcinfo, const char *sql, VerityPosition position)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("verity_query_at takes exactly one SELECT that only reads"),
-				 errdetail("The text could not be prepared: %s.", SPI_result_code_string(SPI_result))));
+				 errdetail("The text could not be prepared: %s.", SPI_result_code_string(SPI_result)),
+				 errhint("Give one SELECT, without transaction commands and COPY.")));
 	check_one_select(plan);
 	run_into_result(plan, (ReturnSetInfo *) fcinfo->resultinfo);
 	verity_asof_scope_end(scope);

@@ -203,7 +203,8 @@ check_table(Oid relid)
 	if (name == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", relid)));
+				 errmsg("relation with OID %u does not exist", relid),
+				 errhint("Name the table by its name; it may have been dropped meanwhile.")));
 	if (!verity_is_table_oid(relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -218,6 +219,7 @@ static void
 read_arguments(FunctionCallInfo fcinfo, VerifyContext *ctx)
 {
 	int			workers = PG_ARGISNULL(3) ? 0 : PG_GETARG_INT32(3);
+	VerityPosition last;
 	const char *problem;
 	const char *hint;
 
@@ -230,11 +232,20 @@ read_arguments(FunctionCallInfo fcinfo, VerifyContext *ctx)
 	if (ctx->from > ctx->to)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("from_position is greater than to_position")));
+				 errmsg("from_position is greater than to_position"),
+				 errhint("Exchange the two positions.")));
+	/* asked of the journal only where it matters: a damaged one is for findings */
+	if (ctx->from > 1 && ctx->from > (last = verity_journal_last()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("from_position " UINT64_FORMAT " is behind the journal's end, position " UINT64_FORMAT,
+						ctx->from, last),
+				 errhint("Nothing would be judged. If the journal did reach that position once, its end was cut off: verify without from_position.")));
 	if (workers < 0 || workers > WORKERS_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("workers must be between 0 and %d", WORKERS_MAX)));
+				 errmsg("workers must be between 0 and %d", WORKERS_MAX),
+				 errhint("0 verifies in the session's own process.")));
 	if (ctx->with_keys && (problem = verity_keys_problem(&hint)) != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
