@@ -3,6 +3,7 @@
 #   make demo [KEEP=1]   build, start a scratch server, show what verity does
 #   make check           build and pass every test
 #   make ecosystem       tools, drivers and ORMs on verity tables
+#   make upgrade NEW_PG_CONFIG=…   pg_upgrade from PG_CONFIG's server to a newer one
 #   make bench           speed, as ratios against heap
 #   make install installcheck PG_CONFIG=…   as in any PGXS extension
 
@@ -28,7 +29,7 @@ ISOLATION = $(patsubst test/isolation/specs/%.spec,%,$(sort $(wildcard test/isol
 ISOLATION_OPTS = --inputdir=test/isolation --load-extension=verity
 
 # these need no server, nor its headers: the scripts install what is missing
-ifneq ($(filter check demo ecosystem bench prerequisites,$(MAKECMDGOALS)),)
+ifneq ($(filter check demo ecosystem upgrade bench prerequisites,$(MAKECMDGOALS)),)
 
 check:
 	@PG_CONFIG='$(PG_CONFIG)' scripts/check
@@ -36,11 +37,13 @@ demo:
 	@PG_CONFIG='$(PG_CONFIG)' KEEP='$(KEEP)' demo/run
 ecosystem:
 	@PG_CONFIG='$(PG_CONFIG)' PARTS=ecosystem scripts/check
+upgrade:
+	@PG_CONFIG='$(PG_CONFIG)' NEW_PG_CONFIG='$(NEW_PG_CONFIG)' scripts/check-upgrade
 bench:
 	@PG_CONFIG='$(PG_CONFIG)' test/bench/run
 prerequisites:
 	@scripts/prerequisites check
-.PHONY: check demo ecosystem bench prerequisites
+.PHONY: check demo ecosystem upgrade bench prerequisites
 
 else
 

@@ -12,6 +12,7 @@
 #include "sql/settings.h"
 
 PG_FUNCTION_INFO_V1(verity_init_keystore);
+PG_FUNCTION_INFO_V1(verity_adopt_keystore);
 PG_FUNCTION_INFO_V1(verity_accept_journal);
 PG_FUNCTION_INFO_V1(verity_initialize);
 
@@ -47,6 +48,18 @@ verity_init_keystore(PG_FUNCTION_ARGS)
 				 errdetail("A new keystore could open none of its records."),
 				 errhint("Put the keystore back from its backup, or set verity.keystore_directory to where it is.")));
 	PG_RETURN_BOOL(verity_keystore_init());
+}
+
+/* Make the keystore of the cluster before pg_upgrade this one's; false where it is. */
+Datum
+verity_adopt_keystore(PG_FUNCTION_ARGS)
+{
+	if (!superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be superuser to adopt a keystore"),
+				 errhint("Ask a superuser to call verity_adopt_keystore().")));
+	PG_RETURN_BOOL(verity_keystore_adopt());
 }
 
 /* Take a restored journal for the right one, and say why in it. */

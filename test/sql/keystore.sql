@@ -1,5 +1,6 @@
 -- the keystore's function, the settings' limits, and what sealing refuses
 SELECT verity_init_keystore() AS made_again;
+SELECT verity_adopt_keystore() AS was_another_clusters;
 SELECT proacl IS NOT NULL AS restricted FROM pg_proc WHERE proname = 'verity_init_keystore';
 CREATE ROLE keystore_user;
 SET ROLE keystore_user;

@@ -40,6 +40,7 @@ SELECT * FROM verity.definitions();
 SELECT verity.table_definition('secret');
 SELECT verity_release('secret', 'because');
 SELECT verity_init_keystore();
+SELECT verity_adopt_keystore();
 SELECT verity_position() > 0 AS has_position, verity_committed('00000000-0000-0000-0000-000000000001');
 SET verity.as_of = '1';
 SET LOCAL verity.as_of = '1';

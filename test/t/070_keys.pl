@@ -177,6 +177,20 @@ copy($second->basedir . '/keystore/keystore', $file) or die "copy: $!";
 refused("another cluster's keystore", '55000', 'keystore ".*" belongs to another cluster');
 like(errors_of('SELECT * FROM patients'), qr/DETAIL:  Its system identifier is \d+, this cluster's is \d+\./,
 	'both are named');
+my $adopted = verity_node('adopted');
+$adopted->safe_psql('postgres', 'CREATE TABLE own (id int) USING verity; INSERT INTO own VALUES (1)');
+$adopted->stop;
+copy($second->basedir . '/keystore/keystore', $adopted->basedir . '/keystore/keystore') or die "copy: $!";
+copy($second->basedir . '/master.key', $adopted->basedir . '/wrong.key') or die "copy: $!";
+chmod 0600, $adopted->basedir . '/wrong.key';
+$adopted->start;
+like(($adopted->psql('postgres', 'SELECT verity_adopt_keystore()'))[2], qr/the master key does not open keystore/,
+	'a keystore under another master key is not adopted');
+$adopted->append_conf('postgresql.conf', "verity.master_key_file = '" . $adopted->basedir . "/wrong.key'");
+$adopted->reload;
+is($adopted->safe_psql('postgres', 'SELECT verity_adopt_keystore()'), 't', 'one that opens is');
+like(($adopted->psql('postgres', 'SELECT * FROM own'))[2], qr/the key is not in the keystore/, 'and does not open what it has no key for');
+$adopted->stop;
 copy("$file.good", $file) or die "copy: $!";
 accepted('the right keystore');
 

@@ -33,6 +33,12 @@ extern bool verity_keystore_exists(void);
  */
 extern bool verity_keystore_init(void);
 
+/*
+ * Make the keystore of the cluster that this one was upgraded from its own.
+ * False when it is already; errors when it does not open.
+ */
+extern bool verity_keystore_adopt(void);
+
 /* Raise what stands between this server and its keys, if anything does. */
 extern void verity_keys_require(void);
 

@@ -95,9 +95,9 @@ open_sealed(const uint8 *sealed, size_t len, keystore **out, KeysProblem *proble
 	return false;
 }
 
-/* Have the keystore in memory; with refresh, as the file is now. */
+/* Read the file, which may be another cluster's, and make it the cache. */
 bool
-keys_cache_load(bool refresh, KeysProblem *problem)
+keys_cache_read(bool any_cluster, KeysProblem *problem)
 {
 	keystore   *parsed = NULL;
 	uint8	   *sealed;
@@ -106,9 +106,7 @@ keys_cache_load(bool refresh, KeysProblem *problem)
 	bool		ok;
 
 	problem->sqlstate = 0;
-	if (cache_valid && !(refresh && file_changed()))
-		return true;
-	if (!keys_file_read(&sealed, &len, &st, problem))
+	if (!keys_file_read(any_cluster, &sealed, &len, &st, problem))
 		return false;
 	ok = open_sealed(sealed, len, &parsed, problem);
 	pfree(sealed);
@@ -122,6 +120,16 @@ keys_cache_load(bool refresh, KeysProblem *problem)
 	cache_valid = true;
 	ereport(DEBUG1, (errmsg_internal("opened keystore \"%s\"", keys_file_path())));
 	return true;
+}
+
+/* Have the keystore in memory; with refresh, as the file is now. */
+bool
+keys_cache_load(bool refresh, KeysProblem *problem)
+{
+	problem->sqlstate = 0;
+	if (cache_valid && !(refresh && file_changed()))
+		return true;
+	return keys_cache_read(false, problem);
 }
 
 /* A key, looked for again where the file has changed. */

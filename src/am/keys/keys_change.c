@@ -1,6 +1,6 @@
 /*
  * keys_change.c
- *	  Changes of the keystore: making it, adding to it.
+ *	  Changes of the keystore: making it, adopting it, adding to it.
  *
  * A change holds the keystore's LWLock and the directory's lock file from
  * re-reading the file to renaming its successor over it.  Between, what this
@@ -133,6 +133,34 @@ verity_keystore_init(void)
 	keystore_free(created);
 	unlock_keystore();
 	warn_inside_data();
+	return true;
+}
+
+/* Make another cluster's keystore this one's; false where it is already. */
+bool
+verity_keystore_adopt(void)
+{
+	KeysProblem problem;
+	keystore   *ks;
+
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot adopt a keystore during recovery"),
+				 errhint("Call verity_adopt_keystore() on the primary.")));
+	lock_keystore();
+	if (!keys_cache_read(true, &problem))
+		keys_problem_raise(&problem);
+	ks = keys_cache();
+	if (ks->system_identifier == GetSystemIdentifier())
+	{
+		keys_change_cancel();
+		return false;
+	}
+	/* until it is on disk, it is nobody's here */
+	keys_cache_unsettle();
+	ks->system_identifier = GetSystemIdentifier();
+	keys_change_end();
 	return true;
 }
 

@@ -125,9 +125,9 @@ read_whole(int fd, uint8 **data, size_t *len, struct stat *st, KeysProblem *prob
 	return true;
 }
 
-/* Check a file's checksum, format and cluster; *len loses the checksum. */
+/* Check a file's checksum, format and, unless any will do, cluster; *len loses the checksum. */
 static bool
-check_whole(const uint8 *data, size_t *len, KeysProblem *problem)
+check_whole(const uint8 *data, size_t *len, bool any_cluster, KeysProblem *problem)
 {
 	uint64		system_identifier;
 	hash256		checksum;
@@ -150,10 +150,10 @@ check_whole(const uint8 *data, size_t *len, KeysProblem *problem)
 	if (status != CORE_OK)
 		return keys_problem(problem, ERRCODE_DATA_CORRUPTED, HINT_RESTORE,
 							"\"%s\" is not a keystore", keys_file_path());
-	if (system_identifier != GetSystemIdentifier())
+	if (!any_cluster && system_identifier != GetSystemIdentifier())
 	{
 		keys_problem(problem, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-					 "Set verity.keystore_directory to this cluster's own keystore.",
+					 "Set verity.keystore_directory to this cluster's own keystore. After pg_upgrade, call verity_adopt_keystore() as a superuser.",
 					 "keystore \"%s\" belongs to another cluster", keys_file_path());
 		snprintf(problem->detail, sizeof(problem->detail),
 				 "Its system identifier is " UINT64_FORMAT ", this cluster's is " UINT64_FORMAT ".",
@@ -165,7 +165,7 @@ check_whole(const uint8 *data, size_t *len, KeysProblem *problem)
 
 /* Read the sealed keystore. */
 bool
-keys_file_read(uint8 **sealed, size_t *len, struct stat *st, KeysProblem *problem)
+keys_file_read(bool any_cluster, uint8 **sealed, size_t *len, struct stat *st, KeysProblem *problem)
 {
 	int			fd = OpenTransientFile(keys_file_path(), O_RDONLY | PG_BINARY);
 	bool		ok;
@@ -178,7 +178,7 @@ keys_file_read(uint8 **sealed, size_t *len, struct stat *st, KeysProblem *proble
 	if (fd < 0)
 		return keys_problem_file(problem, "open keystore", keys_file_path());
 
-	ok = read_whole(fd, sealed, len, st, problem) && check_whole(*sealed, len, problem);
+	ok = read_whole(fd, sealed, len, st, problem) && check_whole(*sealed, len, any_cluster, problem);
 	CloseTransientFile(fd);
 	if (!ok && *sealed != NULL)
 	{

@@ -67,7 +67,7 @@ extern bool keys_file_stat(struct stat *st);
  * The sealed keystore, palloc'd, checked against its checksum and this
  * cluster's system identifier; *st describes the file that was read.
  */
-extern bool keys_file_read(uint8 **sealed, size_t *len, struct stat *st, KeysProblem *problem);
+extern bool keys_file_read(bool any_cluster, uint8 **sealed, size_t *len, struct stat *st, KeysProblem *problem);
 extern void keys_file_write(const uint8 *sealed, size_t len);
 
 /* Lock against other processes that change this directory. */
@@ -78,6 +78,9 @@ extern void keys_file_unlock(int fd);
 
 /* Have the keystore in memory; with refresh, as the file is now. */
 extern bool keys_cache_load(bool refresh, KeysProblem *problem);
+
+/* Read it anew; where any cluster will do, it may be one that this server must not use. */
+extern bool keys_cache_read(bool any_cluster, KeysProblem *problem);
 
 /*
  * A key of the keystore, looked for again where the file has changed; NULL
