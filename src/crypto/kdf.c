@@ -2,8 +2,10 @@
  * kdf.c
  *	  HKDF-SHA256 and HMAC-SHA256, by OpenSSL.
  *
- * The algorithms are fetched once a process; contexts, which hold key
- * material, live for one call and are wiped by OpenSSL when freed.
+ * The algorithms are fetched once a process.  A context of HKDF, which holds
+ * key material, lives for one call and is wiped by OpenSSL when freed.  That of
+ * HMAC is kept, since looking its digest up costs more than an HMAC does, and
+ * is keyed with zeros between the calls.
  */
 #include "kdf.h"
 
@@ -20,7 +22,8 @@
 #define HKDF_OUT_MAX (255 * HASH_SIZE)
 
 static EVP_KDF *hkdf;
-static EVP_MAC *hmac;
+static EVP_MAC_CTX *hmac;		/* keyed with no_key */
+static const uint8_t no_key[32];
 
 /* One derivation in a context made for it. */
 static int
@@ -70,27 +73,51 @@ kdf_derive(const uint8_t key[32], const uint8_t *salt, size_t salt_len,
 	return kdf_hkdf(key, 32, salt, salt_len, (const uint8_t *) info, strlen(info), out, out_len);
 }
 
-/* One HMAC in a context made for it. */
+static void
+hmac_drop(void)
+{
+	EVP_MAC_CTX_free(hmac);
+	hmac = NULL;
+}
+
+/* Have the context; 0 when it cannot be made. */
+static int
+hmac_ready(void)
+{
+	OSSL_PARAM	params[2];
+	EVP_MAC    *mac;
+
+	if (hmac != NULL)
+		return 1;
+	mac = EVP_MAC_fetch(NULL, OSSL_MAC_NAME_HMAC, NULL);
+	if (mac == NULL)
+		return 0;
+	hmac = EVP_MAC_CTX_new(mac);
+	EVP_MAC_free(mac);
+	params[0] = OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, "SHA256", 0);
+	params[1] = OSSL_PARAM_construct_end();
+	if (hmac != NULL && EVP_MAC_init(hmac, no_key, sizeof(no_key), params) == 1)
+		return 1;
+	hmac_drop();
+	return 0;
+}
+
+/* One HMAC; the context holds the key no longer than that. */
 static int
 hmac_run(const uint8_t key[32], const void *data, size_t len, uint8_t out[32])
 {
-	OSSL_PARAM	params[2];
-	EVP_MAC_CTX *context;
 	size_t		written = 0;
 	int			done;
 
-	if (hmac == NULL)
-		hmac = EVP_MAC_fetch(NULL, OSSL_MAC_NAME_HMAC, NULL);
-	context = EVP_MAC_CTX_new(hmac);
-	if (context == NULL)
+	if (!hmac_ready())
 		return 0;
-	params[0] = OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, "SHA256", 0);
-	params[1] = OSSL_PARAM_construct_end();
-	done = EVP_MAC_init(context, key, 32, params) == 1 &&
-		EVP_MAC_update(context, data, len) == 1 &&
-		EVP_MAC_final(context, out, &written, 32) == 1;
-	EVP_MAC_CTX_free(context);
-	return done && written == 32;
+	done = EVP_MAC_init(hmac, key, 32, NULL) == 1 &&
+		EVP_MAC_update(hmac, data, len) == 1 &&
+		EVP_MAC_final(hmac, out, &written, 32) == 1 && written == 32;
+	if (EVP_MAC_init(hmac, no_key, sizeof(no_key), NULL) == 1)
+		return done;
+	hmac_drop();
+	return 0;
 }
 
 core_status

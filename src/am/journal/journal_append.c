@@ -86,7 +86,7 @@ cell_page(Relation rel, BlockNumber blkno)
 	Buffer		buffer;
 
 	/* only holders of the journal lock extend these relations */
-	while (RelationGetNumberOfBlocks(rel) <= blkno)
+	while (!journal_has_block(rel, blkno))
 	{
 		buffer = ReadBufferExtended(rel, MAIN_FORKNUM, P_NEW, RBM_NORMAL, NULL);
 		ReleaseBuffer(buffer);

@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "common/ip.h"
+#include "crypto/secmem.h"
 #include "miscadmin.h"
 #include "utils/backend_status.h"
 #include "utils/guc.h"
@@ -37,14 +38,31 @@ client_address(void)
 	return pstrdup(host);
 }
 
+/* A salt that nobody can guess; drawn many at a time, since a draw costs as much as a hundred bytes do. */
+void
+journal_salt(uint8 salt[ENTRY_SALT_SIZE])
+{
+	static uint8 pool[32][ENTRY_SALT_SIZE];
+	static int	left = 0;
+
+	if (left == 0)
+	{
+		if (!pg_strong_random(pool, sizeof(pool)))
+			ereport(ERROR,
+					(errcode(ERRCODE_INTERNAL_ERROR),
+					 errmsg("could not generate random bytes")));
+		left = lengthof(pool);
+	}
+	left--;
+	memcpy(salt, pool[left], ENTRY_SALT_SIZE);
+	secmem_wipe(pool[left], ENTRY_SALT_SIZE);
+}
+
 void
 journal_metadata(entry_metadata *metadata)
 {
 	memset(metadata, 0, sizeof(entry_metadata));
-	if (!pg_strong_random(metadata->salt, sizeof(metadata->salt)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not generate random bytes")));
+	journal_salt(metadata->salt);
 	if (OidIsValid(GetSessionUserId()))
 		metadata->session_user = GetUserNameFromId(GetSessionUserId(), true);
 	if (OidIsValid(GetUserId()))

@@ -246,6 +246,15 @@ journal_meta_read(Relation journal, JournalMeta *meta)
 				 errhint("Run verity_verify(), and restore the database from a backup.")));
 }
 
+/* Does a relation of the journal have that block?  They grow only, so that what was known once holds. */
+bool
+journal_has_block(Relation rel, uint64 blkno)
+{
+	BlockNumber known = RelationGetSmgr(rel)->smgr_cached_nblocks[MAIN_FORKNUM];
+
+	return (known != InvalidBlockNumber && blkno < known) || blkno < RelationGetNumberOfBlocks(rel);
+}
+
 bool
 journal_cell_read(Relation rel, JournalCell *cell)
 {
@@ -255,7 +264,7 @@ journal_cell_read(Relation rel, JournalCell *cell)
 	Page		page;
 
 	memset(&cell->value, 0, sizeof(cell->value));
-	if (blkno >= RelationGetNumberOfBlocks(rel))
+	if (!journal_has_block(rel, blkno))
 		return false;
 	buffer = ReadBuffer(rel, (BlockNumber) blkno);
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);

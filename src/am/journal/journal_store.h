@@ -168,6 +168,8 @@ extern bool journal_page_is_entries(Page page);
 extern void journal_meta_read(Relation journal, JournalMeta *meta);
 extern Size journal_meta_size(const JournalMeta *meta);
 
+extern bool journal_has_block(Relation rel, uint64 blkno);
+
 /* Read one cell; false when it was never set. */
 extern bool journal_cell_read(Relation rel, JournalCell *cell);
 
@@ -380,6 +382,8 @@ extern void journal_repair(JournalSession *session);
 
 /* Who, from where and why, of this session; strings live in its memory. */
 extern void journal_metadata(entry_metadata *metadata);
+
+extern void journal_salt(uint8 salt[ENTRY_SALT_SIZE]);
 
 /* --- the access method: journal_am.c --- */
 extern const TableAmRoutine *verity_journal_am(void);

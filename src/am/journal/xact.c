@@ -240,8 +240,7 @@ append_controls(JournalSession *session, TransactionId xid, const entry_metadata
 		entry.metadata = *metadata;
 		entry.metadata.has_idempotency_id = false;
 		memset(entry.metadata.idempotency_id, 0, ENTRY_UUID_SIZE);
-		if (!pg_strong_random(entry.metadata.salt, ENTRY_SALT_SIZE))
-			elog(ERROR, "could not generate random bytes");
+		journal_salt(entry.metadata.salt);
 		append.entry = &entry;
 		append.xid = xid;
 		append.map_serial = map_last && control->next == NULL;
