@@ -5,6 +5,8 @@
 #   make ecosystem       tools, drivers and ORMs on verity tables
 #   make upgrade NEW_PG_CONFIG=…   pg_upgrade from PG_CONFIG's server to a newer one
 #   make bench           speed, as ratios against heap
+#   make torture [TIME=600] [SEED=n]   crashes, full disks, torn standbys, random SQL
+#   make valgrind, make sanitize       the regression tests with memory watched
 #   make install installcheck PG_CONFIG=…   as in any PGXS extension
 
 EXTENSION = verity
@@ -29,7 +31,7 @@ ISOLATION = $(patsubst test/isolation/specs/%.spec,%,$(sort $(wildcard test/isol
 ISOLATION_OPTS = --inputdir=test/isolation --load-extension=verity
 
 # these need no server, nor its headers: the scripts install what is missing
-ifneq ($(filter check demo ecosystem upgrade bench prerequisites,$(MAKECMDGOALS)),)
+ifneq ($(filter check demo ecosystem upgrade bench torture valgrind sanitize prerequisites,$(MAKECMDGOALS)),)
 
 check:
 	@PG_CONFIG='$(PG_CONFIG)' scripts/check
@@ -41,9 +43,13 @@ upgrade:
 	@PG_CONFIG='$(PG_CONFIG)' NEW_PG_CONFIG='$(NEW_PG_CONFIG)' scripts/check-upgrade
 bench:
 	@PG_CONFIG='$(PG_CONFIG)' test/bench/run
+torture:
+	@PG_CONFIG='$(PG_CONFIG)' TIME='$(TIME)' SEED='$(SEED)' TORTURE='$(TORTURE)' test/torture/run
+valgrind sanitize:
+	@PG_CONFIG='$(PG_CONFIG)' test/torture/memory $@
 prerequisites:
 	@scripts/prerequisites check
-.PHONY: check demo ecosystem upgrade bench prerequisites
+.PHONY: check demo ecosystem upgrade bench prerequisites torture valgrind sanitize
 
 else
 

@@ -83,7 +83,8 @@ scratch_start() { # scratch_start NAME PORT [initdb arguments]
 		echo "verity.keystore_directory = '$at/keystore'"
 		cat
 	} | as_server_user tee -a "$at/data/postgresql.conf" >/dev/null
-	if ! as_server_user "$bin/pg_ctl" -w -s -D "$at/data" -l "$at/server.log" start; then
+	# SERVER_PROGRAM: what is started in place of postgres, and starts it
+	if ! as_server_user "$bin/pg_ctl" -w -s -t 300 -D "$at/data" -l "$at/server.log" ${SERVER_PROGRAM:+-p "$SERVER_PROGRAM"} start; then
 		tail -20 "$at/server.log" >&2
 		return 1
 	fi
@@ -91,6 +92,6 @@ scratch_start() { # scratch_start NAME PORT [initdb arguments]
 
 scratch_stop() { # scratch_stop NAME
 	if [ -f "$work/$1/data/postmaster.pid" ]; then
-		as_server_user "$bin/pg_ctl" -w -s -D "$work/$1/data" -m fast stop
+		as_server_user "$bin/pg_ctl" -w -s -t 300 -D "$work/$1/data" -m fast stop
 	fi
 }

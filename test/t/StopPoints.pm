@@ -20,7 +20,7 @@ use VerityTest;
 
 our @EXPORT = qw(
   stop_points_in_source stop_point_work stop_tables
-  run_script script_header write_sql what_is_wrong
+  script_file run_script script_header write_sql what_is_wrong
 );
 
 # The names in the source.
@@ -112,14 +112,23 @@ sub write_sql
 	return "$sql INSERT INTO done VALUES ($n);\nCOMMIT;\n\\echo $n\n";
 }
 
+# A script in a file: a psql that leaves early would break a pipe.
+sub script_file
+{
+	my ($script) = @_;
+	my $file = PostgreSQL::Test::Utils::tempdir() . '/script.sql';
+	append_to_file($file, $script);
+	return $file;
+}
+
 # Run a script in psql: exit status, last number printed, errors.
 sub run_script
 {
 	my ($node, $script, $database) = @_;
 	my ($out, $err) = ('', '');
 	my $harness = IPC::Run::start(
-		[ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr($database // 'postgres'), '-f', '-' ],
-		'<', \$script, '>', \$out, '2>', \$err, IPC::Run::timeout(120));
+		[ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr($database // 'postgres'), '-f', script_file($script) ],
+		'<', \undef, '>', \$out, '2>', \$err, IPC::Run::timeout(120));
 	$harness->finish;
 	my @numbers = $out =~ /^(\d+)$/mg;
 	return ($harness->result(0), $numbers[-1] // 0, $err);

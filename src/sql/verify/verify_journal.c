@@ -157,7 +157,8 @@ put_item(VerifyContext *ctx, const VerityEntry *entry, const entry_item *item)
 		out->count = item->count;
 		out->range_count = item->range_count;
 		out->root = item->root;
-		memcpy(out + 1, item->ranges, ranges);
+		if (ranges > 0)
+			memcpy(out + 1, item->ranges, ranges);
 	}
 	verify_sort_put(ctx->items, out, len);
 	pfree(out);
