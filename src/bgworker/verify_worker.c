@@ -299,7 +299,7 @@ verify_scan_parallel(VerifyTable *table, const VerifySink *sink, int workers)
 	{
 		ereport(DEBUG1,
 				(errmsg_internal("verifying %s without workers: %s", table->object, message)));
-		/* the sort's files went with the attempt; its memory goes with the table */
+		verify_sort_end(table->sorted);
 		table->sorted = verify_sort_begin(sizeof(VerifyRecord), maintenance_work_mem);
 		return false;
 	}

@@ -42,6 +42,22 @@ like($node->safe_psql('postgres', "SELECT detail FROM verity_verify('many', to_p
 is($node->safe_psql('postgres', "SELECT count(*) FROM verity_verify(from_position => $middle, to_position => $last, workers => 2) WHERE severity <> 'info'"), 0,
 	'a range is clean, with parallel workers');
 
+# sorts that do not fit into memory, records in order and out of it
+$node->safe_psql('postgres', q(
+	CREATE TABLE large (id int, v text) USING verity;
+	INSERT INTO large SELECT g, 'v' FROM generate_series(1, 30000) g;
+	UPDATE large SET v = 'w' WHERE id % 3 = 0;
+	DELETE FROM large WHERE id % 5 = 0;
+	UPDATE large SET v = 'x' WHERE id > 20000;
+));
+for my $workers (0, 2)
+{
+	is($node->safe_psql('postgres', qq(SET maintenance_work_mem = '1MB';
+		SELECT severity, found FROM verity_verify('large', workers => $workers) WHERE object = 'public.large')),
+		$node->safe_psql('postgres', q(SELECT severity, found FROM verity_verify('large') WHERE object = 'public.large')),
+		"sorts that go to disk find the same, with $workers workers");
+}
+
 # --- rate and progress ---
 
 # Start a verification in a session of its own.

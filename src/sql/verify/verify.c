@@ -120,7 +120,6 @@ table_begin(VerifyTable *table, VerifyContext *ctx, VerifyLedger *ledger, Relati
 static void
 table_end(VerifyTable *table)
 {
-	verify_sort_end(table->sorted);
 	verify_sort_end(table->enders);
 	verify_sort_end(table->roots);
 	verify_sort_end(table->tids);
@@ -182,6 +181,8 @@ verify_table(VerifyContext *ctx, VerifyLedger *ledger, Relation rel)
 	verify_journal_tail(ctx);
 	verify_progress_set("records", table->object, 0);
 	verify_match(table);
+	verify_sort_end(table->sorted);
+	table->sorted = NULL;
 	verify_progress_set("links", table->object, 0);
 	verify_links(table);
 	verify_roots(table);
