@@ -3,7 +3,7 @@
 CREATE FUNCTION verity.stat(
     OUT datid oid,
     OUT records_sealed bigint, OUT bytes_sealed bigint,
-    OUT records_opened bigint, OUT bytes_opened bigint,
+    OUT records_opened bigint, OUT bytes_opened bigint, OUT records_from_pool bigint,
     OUT authentication_failures bigint,
     OUT journal_entries bigint, OUT journal_bytes bigint,
     OUT journal_lock_waits bigint, OUT journal_lock_wait_time double precision,
@@ -14,7 +14,7 @@ COMMENT ON FUNCTION verity.stat() IS 'rows of verity.stat';
 REVOKE ALL ON FUNCTION verity.stat() FROM PUBLIC;
 
 CREATE VIEW verity.stat AS
-    SELECT s.datid, d.datname AS database, s.records_sealed, s.bytes_sealed, s.records_opened, s.bytes_opened,
+    SELECT s.datid, d.datname AS database, s.records_sealed, s.bytes_sealed, s.records_opened, s.bytes_opened, s.records_from_pool,
         s.authentication_failures, s.journal_entries, s.journal_bytes, s.journal_lock_waits,
         s.journal_lock_wait_time, s.stats_reset
     FROM verity.stat() s LEFT JOIN pg_catalog.pg_database d ON d.oid = s.datid;
@@ -24,8 +24,9 @@ COMMENT ON COLUMN verity.stat.datid IS 'OID of the database; NULL: dropped ones'
 COMMENT ON COLUMN verity.stat.database IS 'its name';
 COMMENT ON COLUMN verity.stat.records_sealed IS 'records that were encrypted, in transactions that rolled back too';
 COMMENT ON COLUMN verity.stat.bytes_sealed IS 'their plaintext, in bytes, compressed where it was';
-COMMENT ON COLUMN verity.stat.records_opened IS 'records that were decrypted and found authentic';
+COMMENT ON COLUMN verity.stat.records_opened IS 'records that were read and found authentic';
 COMMENT ON COLUMN verity.stat.bytes_opened IS 'their plaintext, in bytes, compressed where it was';
+COMMENT ON COLUMN verity.stat.records_from_pool IS 'those of them that verity.opened_pool had, so that they were not decrypted again';
 COMMENT ON COLUMN verity.stat.authentication_failures IS 'records that were not authentic; anything but 0 calls for verity_verify()';
 COMMENT ON COLUMN verity.stat.journal_entries IS 'entries written to the journal, control entries and void ones too';
 COMMENT ON COLUMN verity.stat.journal_bytes IS 'their size, in bytes';

@@ -225,6 +225,19 @@ get_toast_snapshot(void)
 #define VerityScanMaxTid(scan) ((scan)->st.tidrange.rs_maxtid)
 #endif
 
+/* What a process waits for, as pg_stat_activity shows it; from 17 on, by name. */
+#if PG_VERSION_NUM >= 170000
+#define VERITY_WAIT_EVENT(name) \
+	({ \
+		static uint32 event = 0; \
+		if (event == 0) \
+			event = WaitEventExtensionNew(name); \
+		event; \
+	})
+#else
+#define VERITY_WAIT_EVENT(name) PG_WAIT_EXTENSION
+#endif
+
 /* Read a block past shared buffers; from 16 on that needs memory aligned for direct I/O. */
 static inline void
 verity_smgr_read(Relation rel, ForkNumber fork, BlockNumber block, char *page)

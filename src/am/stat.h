@@ -16,6 +16,7 @@ typedef enum VerityCounter
 	COUNT_SEALED_BYTES,			/* of plaintext */
 	COUNT_OPENED,				/* records whose tag held */
 	COUNT_OPENED_BYTES,			/* of plaintext */
+	COUNT_POOLED,				/* opened records that the pool had */
 	COUNT_AUTH_FAILURES,		/* records whose tag did not hold */
 	COUNT_ENTRIES,				/* of the journal */
 	COUNT_ENTRY_BYTES,			/* as they are stored */

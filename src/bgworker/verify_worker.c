@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "compat.h"
 #include "access/parallel.h"
 #include "access/relation.h"
 #include "access/xact.h"
@@ -261,7 +262,7 @@ drain(ParallelScan *scan)
 
 			verify_progress_add(done - shown, 0);
 			shown = done;
-			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH, 0, PG_WAIT_EXTENSION);
+			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH, 0, VERITY_WAIT_EVENT("VerityVerifyWorkers"));
 			ResetLatch(MyLatch);
 		}
 	}

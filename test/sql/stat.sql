@@ -42,6 +42,13 @@ END $$;
 INSERT INTO stat_other VALUES (201, 'x'), (202, 'y'), (1, 'there already');
 SELECT sealed BETWEEN 52 AND 60 AS sealed FROM stat_since();
 
+-- what was read just now comes out of the pool
+SELECT v FROM stat_t WHERE id = 7;
+SELECT records_from_pool AS pooled FROM stat_here() \gset
+SELECT v FROM stat_t WHERE id = 7;
+SELECT records_from_pool > :pooled AS from_pool FROM stat_here();
+SELECT opened > 0 AS opened FROM stat_since();
+
 -- parallel workers
 SET parallel_setup_cost = 0;
 SET parallel_tuple_cost = 0;

@@ -58,6 +58,16 @@ ok($node->poll_query_until('postgres', q(SELECT journal_lock_waits > 0 AND journ
 $bench->signal('INT');
 eval { $bench->finish };
 
+# --- other waits have names where PostgreSQL can give them ---
+my $verify = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', 'SET verity.verify_rate_limit = 1',
+		'-c', 'SELECT count(*) FROM verity_verify()' ], '>', \$out, '2>', \$err);
+ok($node->poll_query_until('postgres', q(
+	SELECT count(*) > 0 FROM pg_stat_activity WHERE query ~ '^SELECT count' AND wait_event_type = 'Extension' AND
+		wait_event = CASE WHEN current_setting('server_version_num')::int >= 170000 THEN 'VerityVerifyRate' ELSE 'Extension' END)),
+	'a verification that keeps its rate limit shows it');
+$node->safe_psql('postgres', q(SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query ~ '^SELECT count.*verity_verify' AND pid <> pg_backend_pid()));
+eval { $verify->finish };
+
 # --- VACUUM as pg_stat_progress_vacuum shows it ---
 $node->safe_psql('postgres', q(
 	CREATE TABLE p (id int PRIMARY KEY, v text) USING verity;

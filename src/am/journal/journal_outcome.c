@@ -14,6 +14,7 @@
  */
 #include "postgres.h"
 
+#include "compat.h"
 #include "access/table.h"
 #include "access/transam.h"
 #include "access/xact.h"
@@ -181,7 +182,7 @@ poll_standby(TimestampTz start)
 				 errmsg("a transaction before this position has not ended on the standby in time"),
 				 errhint("Try again, or raise verity.standby_wait.")));
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					 STANDBY_POLL_MS, PG_WAIT_EXTENSION);
+					 STANDBY_POLL_MS, VERITY_WAIT_EVENT("VerityStandbyOutcome"));
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
 }

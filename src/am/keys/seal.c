@@ -440,7 +440,9 @@ open_with(CipherContext *context, VerityRel *vrel, const record_header *header,
 	record.plain_len = plain_len;
 	if (tid != NULL)
 		record.tid = *tid;
-	if (tid == NULL || !verity_opened_get(&record, plain_out))
+	if (tid != NULL && verity_opened_get(&record, plain_out))
+		verity_count(COUNT_POOLED, 1);
+	else
 	{
 		if (!decrypt(context, header, &record, plain_out))
 		{

@@ -13,6 +13,7 @@
  */
 #include "postgres.h"
 
+#include "compat.h"
 #include "access/parallel.h"
 #include "access/xact.h"
 #include "access/xlog.h"
@@ -108,7 +109,7 @@ wait_replayed(TimestampTz time)
 							timestamptz_to_str(time)),
 					 errhint("Try again, raise verity.standby_wait, or give a position.")));
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 STANDBY_POLL_MS, PG_WAIT_EXTENSION);
+						 STANDBY_POLL_MS, VERITY_WAIT_EVENT("VerityStandbyReplay"));
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}

@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "compat.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "portability/instr_time.h"
@@ -44,7 +45,7 @@ verify_throttle(void)
 			break;
 		/* again until it is due: a worker's queue sets the latch all the time */
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 (long) (due_ms - spent_ms) + 1, PG_WAIT_EXTENSION);
+						 (long) (due_ms - spent_ms) + 1, VERITY_WAIT_EVENT("VerityVerifyRate"));
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}
