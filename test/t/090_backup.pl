@@ -42,6 +42,9 @@ is(join(' ', files_containing($base, $master_key), grep { -f && slurp_file($_) e
 my $tar = $node->backup_dir . '/tar';
 $node->command_ok([ 'pg_basebackup', '-D', $tar, '-c', 'fast', '-Ft', '-z', '-X', 'fetch' ], 'pg_basebackup, tar and gzip');
 
+# a copy of the keystore from before these states: it has not seen what a restore to one of them lacks
+system_or_bail('cp', '-a', $node->basedir . '/keystore', $node->basedir . '/keystore.copy');
+
 # --- a row of states to come back to, with WAL of other work between them ---
 
 my @states;
@@ -58,7 +61,6 @@ for my $step (1 .. 4)
 }
 # the time that recovery needs to stop behind a position is that of the next one: a commit is later than its entry
 $states[2]{time} = $node->safe_psql('postgres', "SELECT time FROM verity.journal WHERE position = $states[2]{position} + 1");
-system_or_bail('cp', '-a', $node->basedir . '/keystore', $node->basedir . '/keystore.copy');
 $node->safe_psql('postgres', 'DELETE FROM t WHERE id <= 50');
 my $end = $node->safe_psql('postgres', $sum);
 my $end_position = $node->safe_psql('postgres', 'SELECT verity_position()');
@@ -100,7 +102,7 @@ $restored->safe_psql('postgres', 'INSERT INTO t VALUES (5000, 1)');
 verify_is_clean($restored, 'the end of the archive, and written');
 $restored->stop;
 
-# --- to moments before: with a keystore of their own each, as the one of the lost server was copied before its end ---
+# --- to moments before: with a keystore of their own each, copied when the backup was made ---
 
 my %targets = (
 	name => [ 0, "recovery_target_name = 'state 1'" ],
