@@ -54,7 +54,15 @@ make_extension() { # make_extension SOURCE [make arguments]
 
 # Build with the given make arguments, and install beside a copy of the server.  Sets $bin, $pgxs.
 server_build() {
-	local dir
+	local dir version
+	version=$("$pg_config" --version)
+	case $version in
+		"PostgreSQL 15"* | "PostgreSQL 16"* | "PostgreSQL 17"* | "PostgreSQL 18"*) ;;
+		*)
+			echo "verity supports PostgreSQL 15, 16, 17 and 18; $pg_config is of $version" >&2
+			return 1
+			;;
+	esac
 	bin=$work/server$("$pg_config" --bindir)
 	pgxs=$(dirname "$("$pg_config" --pgxs)")/../..
 	if [ ! -x "$bin/postgres" ]; then

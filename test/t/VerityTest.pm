@@ -54,7 +54,14 @@ sub verity_node
 	my ($name, %opt) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 	my @extra = ('--no-locale', '-E', 'UTF8');
-	push @extra, '--data-checksums' if $opt{checksums} // 1;
+	if ($opt{checksums} // 1)
+	{
+		push @extra, '--data-checksums';
+	}
+	elsif ($node->pg_version >= 18)
+	{
+		push @extra, '--no-data-checksums';
+	}
 	$node->init(extra => \@extra, $opt{streaming} ? (allows_streaming => 1) : ());
 	$node->append_conf('postgresql.conf', verity_settings($node->basedir));
 	$node->append_conf('postgresql.conf', "max_connections = 40\nshared_buffers = 32MB\n");
