@@ -73,11 +73,13 @@ $node->safe_psql('postgres', q(
 	CREATE TABLE p (id int PRIMARY KEY, v text) USING verity;
 	INSERT INTO p SELECT g, repeat('x', 100) FROM generate_series(1, 20000) g;
 	BEGIN; INSERT INTO p SELECT g, repeat('x', 100) FROM generate_series(20001, 40000) g; ROLLBACK;));
+my $collected = $node->pg_version < 17 ? 'num_dead_tuples > 0 AND max_dead_tuples > num_dead_tuples'
+	: 'num_dead_item_ids > 0 AND max_dead_tuple_bytes > dead_tuple_bytes';
 my $vacuum = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', 'SET vacuum_cost_delay = 5',
 		'-c', 'SET vacuum_cost_limit = 20', '-c', 'VACUUM p' ], '>', \$out, '2>', \$err);
 for my $seen (
 	[ "phase = 'scanning heap' AND heap_blks_scanned > 0 AND heap_blks_scanned < heap_blks_total", 'the scan, and how far it is' ],
-	[ 'num_dead_tuples > 0 AND max_dead_tuples > num_dead_tuples', 'index entries to remove' ],
+	[ $collected, 'index entries to remove' ],
 	[ "phase = 'vacuuming indexes'", 'the pass over an index' ],
 	[ "phase = 'vacuuming heap' AND index_vacuum_count = 1 AND heap_blks_vacuumed > 0", 'the second pass' ])
 {
