@@ -96,7 +96,8 @@ verity_relation_estimate_size(Relation rel, int32 *attr_widths, BlockNumber *pag
 {
 	BlockNumber nblocks = RelationGetNumberOfBlocks(rel);
 	BlockNumber all = data_pages(nblocks);
-	BlockNumber current = all - Min(all, marked_pages(rel, nblocks));
+	/* readers of the past leave no page out: a scan is not cheap to them where a key is */
+	BlockNumber current = verity_asof_setting() != 0 ? all : all - Min(all, marked_pages(rel, nblocks));
 	BlockNumber measured = data_pages(rel->rd_rel->relpages);
 	bool		never_vacuumed = rel->rd_rel->reltuples < 0;
 	int32		width = get_rel_data_width(rel, attr_widths);
