@@ -72,6 +72,10 @@ typedef bool TU_UpdateIndexes;
 #define guc_strdup(elevel, text) strdup(text)
 #define guc_free(pointer) free(pointer)
 
+/* a change's relation, in the reorder buffer */
+#define rlocator relnode
+#define VerityLocatorDatabase(locator) ((locator).dbNode)
+
 typedef int DateTimeErrorExtra;
 typedef PGAlignedBlock PGIOAlignedBlock;
 
@@ -130,6 +134,7 @@ find_option(const char *name, bool create_placeholders, bool skip_errors, int el
 	return NULL;
 }
 #else
+#define VerityLocatorDatabase(locator) ((locator).dbOid)
 #define VERITY_FAILSAFE_BEGIN() (VacuumFailsafeActive = true)
 #define VERITY_SET_HEAPREL(info, rel) ((info)->heaprel = (rel))
 #endif
@@ -138,6 +143,10 @@ find_option(const char *name, bool create_placeholders, bool skip_errors, int el
 
 #if PG_VERSION_NUM < 170000
 #include "storage/backendid.h"
+
+/* a tuple in the reorder buffer */
+#define VerityChangeTuple ReorderBufferTupleBuf *
+#define VerityChangeHeapTuple(changed) (&(changed)->tuple)
 
 #define GetNumberFromPGProc(proc) ((proc)->pgprocno)
 #define AmAutoVacuumWorkerProcess() IsAutoVacuumWorkerProcess()
@@ -162,6 +171,8 @@ verity_lock_held(const LOCKTAG *tag, LOCKMODE mode, bool orstronger)
 }
 #define LockHeldByMe(tag, mode, orstronger) verity_lock_held(tag, mode, orstronger)
 #else
+#define VerityChangeTuple HeapTuple
+#define VerityChangeHeapTuple(tuple) (tuple)
 #define OldSnapshotThresholdActive() false
 
 #define VERITY_PROGRESS_DEAD_MAX(tids) \
@@ -177,6 +188,8 @@ verity_lock_held(const LOCKTAG *tag, LOCKMODE mode, bool orstronger)
 
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn __attribute__((noreturn))
+#define ReorderBufferAllocChange ReorderBufferGetChange
+#define ReorderBufferAllocTupleBuf ReorderBufferGetTupleBuf
 #define vacuum_delay_point(is_analyze) (vacuum_delay_point)()
 #define vac_update_relstats(rel, pages, tuples, visible, frozen, has_index, xid, multi, \
 							xid_updated, multi_updated, in_outer_xact) \

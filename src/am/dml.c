@@ -104,9 +104,10 @@ begin_write(Relation rel)
 
 /* Put one draft on a page and log it; speculative where token is not 0. */
 static void
-place_draft(Relation rel, VerityDraft *draft, int options, BulkInsertState bistate,
-			uint32 token, ItemPointer tid)
+place_draft(Relation rel, VerityDraft *draft, const VerityLogical *logical, int options,
+			BulkInsertState bistate, uint32 token, ItemPointer tid)
 {
+	int			flags = ((options & HEAP_INSERT_FROZEN) ? XLV_FROZEN : 0) | (token != 0 ? XLV_SPECULATIVE : 0);
 	VerityPlace place;
 	Page		page;
 
@@ -125,8 +126,7 @@ place_draft(Relation rel, VerityDraft *draft, int options, BulkInsertState bista
 	VERITY_STOP("insert-changed");
 	if (RelationNeedsWAL(rel))
 	{
-		XLogRecPtr	recptr = verity_log_insert(&place, tid, draft->len,
-											   (options & HEAP_INSERT_FROZEN) ? XLV_FROZEN : 0);
+		XLogRecPtr	recptr = verity_log_insert(&place, tid, draft->len, flags, logical);
 
 		PageSetLSN(page, recptr);
 		if (BufferIsValid(place.mapbuf))
@@ -144,12 +144,14 @@ insert_one(Relation rel, TupleTableSlot *slot, CommandId cid, int options,
 		   BulkInsertState bistate, uint32 token)
 {
 	VerityRel  *vrel = begin_write(rel);
+	VerityLogical logical;
 	VerityDraft draft;
 	ItemPointerData tid;
 
 	slot->tts_tableOid = RelationGetRelid(rel);
 	draft_slot(rel, vrel, slot, cid, options, &draft);
-	place_draft(rel, &draft, options, bistate, token, &tid);
+	verity_logical_begin(rel, vrel, options, &logical);
+	place_draft(rel, &draft, &logical, options, bistate, token, &tid);
 	verity_slot_written(slot, &tid, draft.item);
 	/* a speculative record counts when it is complete */
 	if (token == 0 && vrel->journalled)
@@ -222,9 +224,12 @@ finish_on_page(Relation rel, Buffer buffer, HeapTuple record, bool succeeded)
 		xl_verity_speculative xlrec = {.offset = ItemPointerGetOffsetNumber(&record->t_self)};
 		XLogRecPtr	recptr;
 
+		/* executors speculate without options */
+		xlrec.flags = verity_logical_wanted(rel, 0) ? XLV_LOGICAL : 0;
 		XLogBeginInsert();
 		XLogRegisterData((char *) &xlrec, sizeof(xlrec));
 		XLogRegisterBuffer(0, buffer, REGBUF_STANDARD);
+		XLogSetRecordFlags(XLOG_INCLUDE_ORIGIN);
 		recptr = XLogInsert(VERITY_RMGR_ID, succeeded ? XLOG_VERITY_CONFIRM : XLOG_VERITY_KILL);
 		PageSetLSN(page, recptr);
 	}
@@ -285,7 +290,7 @@ gather_multi_insert(Page page, const VerityDraft *drafts, const OffsetNumber *of
 /* Log drafts that are on the page. */
 static XLogRecPtr
 log_multi_insert(const VerityPlace *place, VerityDraft *drafts, ItemPointerData *tids,
-				 int count, int flags)
+				 int count, int flags, const VerityLogical *logical)
 {
 	PGAlignedBlock header;
 	PGAlignedBlock bytes;
@@ -304,8 +309,14 @@ log_multi_insert(const VerityPlace *place, VerityDraft *drafts, ItemPointerData 
 	}
 	if (BufferIsValid(place->mapbuf))
 		xlrec->flags |= XLV_CLEAR_MAP;
+	if (logical->on)
+	{
+		xlrec->flags |= XLV_LOGICAL;
+		bufflags |= REGBUF_KEEP_DATA;
+	}
 	XLogBeginInsert();
 	XLogRegisterData(header.data, SizeOfVerityMultiInsert + count * sizeof(OffsetNumber));
+	verity_logical_register(logical);
 	XLogRegisterBuffer(XLV_BLOCK_NEW, place->buffer, bufflags);
 	XLogRegisterBufData(XLV_BLOCK_NEW, bytes.data,
 						gather_multi_insert(page, drafts, xlrec->offsets, count, bytes.data));
@@ -317,8 +328,8 @@ log_multi_insert(const VerityPlace *place, VerityDraft *drafts, ItemPointerData 
 
 /* Put as many drafts as fit on one page; returns how many. */
 static int
-place_page(Relation rel, VerityDraft *drafts, ItemPointerData *tids, int count, int options,
-		   BulkInsertState bistate)
+place_page(Relation rel, VerityDraft *drafts, const VerityLogical *logical, ItemPointerData *tids,
+		   int count, int options, BulkInsertState bistate)
 {
 	Size		keep_free = RelationGetTargetPageFreeSpace(rel, HEAP_DEFAULT_FILLFACTOR);
 	VerityPlace place;
@@ -340,8 +351,9 @@ place_page(Relation rel, VerityDraft *drafts, ItemPointerData *tids, int count, 
 	VERITY_STOP("multi-insert-changed");
 	if (RelationNeedsWAL(rel))
 	{
-		XLogRecPtr	recptr = log_multi_insert(&place, drafts, tids, done,
-											  (options & HEAP_INSERT_FROZEN) ? XLV_FROZEN : 0);
+		int			flags = ((options & HEAP_INSERT_FROZEN) ? XLV_FROZEN : 0) |
+			(done == count ? XLV_LAST_IN_MULTI : 0);
+		XLogRecPtr	recptr = log_multi_insert(&place, drafts, tids, done, flags, logical);
 
 		PageSetLSN(page, recptr);
 		if (BufferIsValid(place.mapbuf))
@@ -360,17 +372,19 @@ verity_multi_insert(Relation rel, TupleTableSlot **slots, int nslots,
 	VerityRel  *vrel = begin_write(rel);
 	VerityDraft *drafts = palloc(nslots * sizeof(VerityDraft));
 	ItemPointerData *tids = palloc(nslots * sizeof(ItemPointerData));
+	VerityLogical logical;
 
 	for (int i = 0; i < nslots; i++)
 	{
 		slots[i]->tts_tableOid = RelationGetRelid(rel);
 		draft_slot(rel, vrel, slots[i], cid, options, &drafts[i]);
 	}
+	verity_logical_begin(rel, vrel, options, &logical);
 	CheckForSerializableConflictIn(rel, NULL, InvalidBlockNumber);
 	for (int done = 0; done < nslots;)
 	{
 		CHECK_FOR_INTERRUPTS();
-		done += place_page(rel, drafts + done, tids + done, nslots - done, options, bistate);
+		done += place_page(rel, drafts + done, &logical, tids + done, nslots - done, options, bistate);
 	}
 	CheckForSerializableConflictIn(rel, NULL, InvalidBlockNumber);
 	for (int i = 0; i < nslots; i++)

@@ -45,7 +45,8 @@ verity_logged_first(const char *item, Size len, char *to)
 }
 
 XLogRecPtr
-verity_log_insert(const VerityPlace *place, ItemPointer tid, Size len, int flags)
+verity_log_insert(const VerityPlace *place, ItemPointer tid, Size len, int flags,
+				  const VerityLogical *logical)
 {
 	Page		page = BufferGetPage(place->buffer);
 	char	   *item = (char *) PageGetItem(page, PageGetItemId(page, ItemPointerGetOffsetNumber(tid)));
@@ -62,8 +63,14 @@ verity_log_insert(const VerityPlace *place, ItemPointer tid, Size len, int flags
 	}
 	if (BufferIsValid(place->mapbuf))
 		xlrec.flags |= XLV_CLEAR_MAP;
+	if (logical->on)
+	{
+		xlrec.flags |= XLV_LOGICAL;
+		bufflags |= REGBUF_KEEP_DATA;
+	}
 	XLogBeginInsert();
 	XLogRegisterData((char *) &xlrec, sizeof(xlrec));
+	verity_logical_register(logical);
 	XLogRegisterBuffer(XLV_BLOCK_NEW, place->buffer, bufflags);
 	verity_logged_first(item, len, bytes.data);
 	XLogRegisterBufData(XLV_BLOCK_NEW, bytes.data, VERITY_LOGGED_FIRST(len));

@@ -11,6 +11,7 @@
 #define VERITY_DML_WAL_H
 
 #include "am/draft.h"
+#include "am/logical/logical.h"
 #include "am/place.h"
 #include "storage/itemptr.h"
 
@@ -21,6 +22,9 @@
 #define XLV_DELETE 0x08			/* t_ctid of the old version is itself */
 #define XLV_MOVED 0x10			/* … or says: moved to another partition */
 #define XLV_NO_RECORD 0x20		/* a DELETE without a tombstone */
+#define XLV_LOGICAL 0x40		/* followed by what decoding needs (logical.h) */
+#define XLV_SPECULATIVE 0x80	/* counts once a CONFIRM says so */
+#define XLV_LAST_IN_MULTI 0x100 /* of one multi-insert's records */
 
 /* Block references of update and delete. */
 #define XLV_BLOCK_NEW 0
@@ -70,6 +74,7 @@ typedef struct xl_verity_update
 typedef struct xl_verity_speculative
 {
 	OffsetNumber offset;
+	uint16		flags;
 } xl_verity_speculative;
 
 /* End a version on its page: shared by normal running and redo. */
@@ -90,6 +95,7 @@ verity_logged_sealed(const char *data)
 	return (flags & ENVELOPE_FIRST) ? sizeof(flags) : SEALED_OFFSET - ENVELOPE_OFFSET;
 }
 
-extern XLogRecPtr verity_log_insert(const VerityPlace *place, ItemPointer tid, Size len, int flags);
+extern XLogRecPtr verity_log_insert(const VerityPlace *place, ItemPointer tid, Size len, int flags,
+									const VerityLogical *logical);
 
 #endif							/* VERITY_DML_WAL_H */

@@ -18,11 +18,12 @@
 #include "utils/memutils.h"
 
 #include "am/keys/seal.h"
+#include "am/logical/logical.h"
 #include "am/table.h"
 
-/* The bytes of a heap tuple that are sealed: from the null bitmap or the data on. */
-static const uint8 *
-plain_bytes(HeapTuple tuple, uint16 *attributes, Size *len)
+/* From the null bitmap on, or from the data on where there is none. */
+const uint8 *
+verity_plain_bytes(HeapTuple tuple, uint16 *attributes, Size *len)
 {
 	HeapTupleHeader header = tuple->t_data;
 	Size		offset = header->t_hoff;
@@ -104,6 +105,9 @@ move_to_toast(Relation rel, VerityDraft *draft, Size header_len, int options)
 	value = (bytea *) MemoryContextAllocHuge(CurrentMemoryContext, VARHDRSZ + cipher_len);
 	SET_VARSIZE(value, VARHDRSZ + cipher_len);
 	memcpy(VARDATA(value), place, cipher_len);
+	/* of the TOAST table's own WAL, decoding sees nothing */
+	if (verity_logical_wanted(rel, options))
+		verity_logical_log_cipher(rel, &draft->id, place, cipher_len);
 	pointer = toast_save_datum(rel, PointerGetDatum(value), NULL,
 							   (options & ~HEAP_INSERT_SPECULATIVE) | HEAP_INSERT_NO_LOGICAL);
 	memcpy(place, VARDATA_EXTERNAL(DatumGetPointer(pointer)), sizeof(varatt_external));
@@ -150,7 +154,7 @@ verity_draft_make(Relation rel, VerityRel *vrel, record_kind kind, uint16 flags,
 	memset(&header, 0, sizeof(header));
 	header.kind = kind;
 	if (flat)
-		plain = plain_bytes(flat, &header.attributes, &plain_len);
+		plain = verity_plain_bytes(flat, &header.attributes, &plain_len);
 	header.attributes |= flags;
 	if (supersedes)
 	{

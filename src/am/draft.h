@@ -32,6 +32,9 @@ extern void verity_draft_stamp(VerityDraft *draft, TransactionId xid, CommandId 
 /* Errors with a clear message where a row would not fit into 1 GB. */
 extern void verity_check_row_size(TupleTableSlot *slot);
 
+/* The bytes of a heap tuple that are sealed, and what the sealed header says of them. */
+extern const uint8 *verity_plain_bytes(HeapTuple tuple, uint16 *attributes, Size *len);
+
 extern void verity_draft_free(VerityDraft *draft);
 
 #endif							/* VERITY_DRAFT_H */

@@ -11,6 +11,7 @@
 #include "access/xlogutils.h"
 
 #include "am/layout.h"
+#include "am/logical/logical.h"
 #include "am/map.h"
 #include "am/stop_point.h"
 #include "am/wal.h"
@@ -65,6 +66,8 @@ verity_redo(XLogReaderState *record)
 		case XLOG_VERITY_META:
 			redo_image(record);
 			break;
+		case XLOG_VERITY_PIECE:
+			break;
 		default:
 			elog(PANIC, "verity_redo: unknown op code %u", XLogRecGetInfo(record));
 	}
@@ -81,6 +84,8 @@ verity_desc(StringInfo buf, XLogReaderState *record)
 		verity_desc_vacuum(buf, record);
 	else if (info <= XLOG_VERITY_JOURNAL_META)
 		verity_desc_journal(buf, record);
+	else if (info == XLOG_VERITY_PIECE)
+		verity_desc_piece(buf, record);
 }
 
 static const char *
@@ -88,7 +93,7 @@ verity_identify(uint8 info)
 {
 	static const char *const names[] = {
 		"INSERT", "MULTI_INSERT", "UPDATE", "DELETE", "CONFIRM", "KILL", "FREEZE", "RECLAIM",
-		"MAP_SET", "JOURNAL_APPEND", "JOURNAL_HEADS", "JOURNAL_META", "META"
+		"MAP_SET", "JOURNAL_APPEND", "JOURNAL_HEADS", "JOURNAL_META", "META", "PIECE"
 	};
 	int			op = (info & ~XLR_INFO_MASK) >> 4;
 
@@ -138,7 +143,8 @@ static RmgrData verity_rmgr = {
 	.rm_redo = verity_redo,
 	.rm_desc = verity_desc,
 	.rm_identify = verity_identify,
-	.rm_mask = verity_mask
+	.rm_mask = verity_mask,
+	.rm_decode = verity_decode
 };
 
 void

@@ -161,7 +161,7 @@ copy_row(Relation NewTable, TupleTableSlot *from, TupleTableSlot *to)
 		to->tts_values[i] = dropped ? (Datum) 0 : from->tts_values[i];
 	}
 	ExecStoreVirtualTuple(to);
-	verity_tuple_insert(NewTable, to, GetCurrentCommandId(true), 0, NULL);
+	verity_tuple_insert(NewTable, to, GetCurrentCommandId(true), HEAP_INSERT_NO_LOGICAL, NULL);
 }
 
 /* Copy the rows in an index's order or as they stand, or give them to a sort. */

@@ -34,6 +34,7 @@
 #include "am/draft.h"
 #include "am/place.h"
 #include "am/keys/seal.h"
+#include "am/logical/logical.h"
 #include "am/table.h"
 #include "am/wal.h"
 #include "am/journal/xact.h"
@@ -48,6 +49,8 @@ typedef struct Change
 	VerityTarget target;		/* the old version */
 	VerityDraft draft;			/* the new record */
 	bool		has_draft;
+	HeapTuple	logged_old;		/* the old row, where decoding needs it */
+	VerityLogical logical;
 	bool		is_delete;
 	bool		moved;			/* to another partition */
 	bool		new_root;
@@ -100,6 +103,9 @@ change_end(Change *change)
 	ReleaseBuffer(change->target.buffer);
 	if (change->has_draft)
 		verity_draft_free(&change->draft);
+	if (change->logged_old)
+		heap_freetuple(change->logged_old);
+	verity_logical_end(&change->logical);
 	verity_target_unlock(&change->target);
 }
 
@@ -136,6 +142,23 @@ any_changed(TupleDesc desc, Bitmapset *attrs, HeapTuple old, HeapTuple new)
 	return false;
 }
 
+/* Does an UPDATE tell a subscriber what the old row was, or was called? */
+static bool
+old_is_logged(Relation rel, HeapTuple old, HeapTuple new)
+{
+	Bitmapset  *columns;
+	bool		changed;
+
+	if (!verity_logical_needs_old(rel))
+		return false;
+	if (rel->rd_rel->relreplident == REPLICA_IDENTITY_FULL)
+		return true;
+	columns = RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_IDENTITY_KEY);
+	changed = any_changed(RelationGetDescr(rel), columns, old, new);
+	bms_free(columns);
+	return changed;
+}
+
 /* Decide lock strength, new root and same key from the changed columns. */
 static void
 compare_columns(Change *change, HeapTuple new, bool *same_key)
@@ -146,7 +169,8 @@ compare_columns(Change *change, HeapTuple new, bool *same_key)
 
 	*same_key = true;
 	change->target.mode = LockTupleNoKeyExclusive;
-	if (bms_is_empty(vrel->index_attrs) && bms_is_empty(vrel->identity_attrs))
+	if (bms_is_empty(vrel->index_attrs) && bms_is_empty(vrel->identity_attrs) &&
+		!verity_logical_needs_old(change->rel))
 		return;
 	old = verity_open_tuple(vrel, &change->target.tuple);
 	if (any_changed(desc, vrel->key_attrs, old, new))
@@ -154,7 +178,29 @@ compare_columns(Change *change, HeapTuple new, bool *same_key)
 	change->new_root = any_changed(desc, vrel->index_attrs, old, new);
 	if (change->new_root)
 		*same_key = !any_changed(desc, vrel->identity_attrs, old, new);
-	heap_freetuple(old);
+	if (old_is_logged(change->rel, old, new))
+		change->logged_old = old;
+	else
+		heap_freetuple(old);
+}
+
+/* Seal what decoding needs beside the new record, once. */
+static void
+prepare_logical(Change *change)
+{
+	record_id	id = change->draft.id;
+
+	if (change->logical.on)
+		return;
+	verity_logical_begin(change->rel, change->vrel, 0, &change->logical);
+	if (!change->logical.on || !change->logged_old)
+		return;
+	if (!change->has_draft)
+	{
+		id.serial = verity_xact_serial();
+		id.sequence = verity_xact_next_sequence(change->vrel);
+	}
+	verity_logical_old(change->rel, change->vrel, change->logged_old, &id, &change->logical);
 }
 
 /*
@@ -366,9 +412,15 @@ log_change(Change *change, const ItemPointerData *new_tid)
 	}
 	if (BufferIsValid(change->place.mapbuf))
 		change->xlrec.flags |= XLV_CLEAR_MAP;
+	if (change->logical.on)
+	{
+		change->xlrec.flags |= XLV_LOGICAL;
+		bufflags |= REGBUF_KEEP_DATA;
+	}
 	change->xlrec.new_offset = change->has_draft ? ItemPointerGetOffsetNumber(new_tid) : InvalidOffsetNumber;
 	XLogBeginInsert();
 	XLogRegisterData((char *) &change->xlrec, sizeof(change->xlrec));
+	verity_logical_register(&change->logical);
 	XLogRegisterBuffer(XLV_BLOCK_NEW, change->has_draft ? new : old, bufflags);
 	if (change->has_draft)
 	{
@@ -457,6 +509,7 @@ run_change(Change *change, HeapTuple row, bool same_key, Snapshot crosscheck, bo
 			return result;
 		if (!change->has_draft && (row || change->vrel->journalled))
 			make_draft(change, row, same_key);
+		prepare_logical(change);
 		if (lock_change(change))
 			break;
 	}
@@ -477,6 +530,8 @@ verity_tuple_delete(Relation rel, ItemPointer tid, CommandId cid,
 
 	change_begin(&change, rel, tid, cid, true);
 	change.moved = changingPart;
+	if (verity_logical_needs_old(rel))
+		change.logged_old = verity_open_tuple(change.vrel, &change.target.tuple);
 	result = run_change(&change, NULL, false, crosscheck, wait, tmfd, &tombstone);
 	change_end(&change);
 	if (result == TM_Ok)

@@ -29,6 +29,7 @@
 #define XLOG_VERITY_JOURNAL_HEADS 0xA0
 #define XLOG_VERITY_JOURNAL_META 0xB0
 #define XLOG_VERITY_META 0xC0	/* meta or map page, as an image */
+#define XLOG_VERITY_PIECE 0xD0	/* ciphertext, for logical decoding alone */
 
 /* dml_wal.c */
 extern void verity_redo_insert(XLogReaderState *record);
@@ -48,6 +49,9 @@ extern void verity_desc_vacuum(StringInfo buf, XLogReaderState *record);
 extern void verity_redo_journal(XLogReaderState *record);
 extern void verity_desc_journal(StringInfo buf, XLogReaderState *record);
 extern void verity_mask_journal(char *page, BlockNumber blkno);
+
+/* logical_decode.c */
+extern void verity_desc_piece(StringInfo buf, XLogReaderState *record);
 
 extern void verity_rmgr_init(void);
 

@@ -291,6 +291,7 @@ _PG_init(void)
 	verity_xact_init();
 	verity_planner_init();
 	verity_index_only_init();
+	verity_publication_init();
 	verity_ddl_init();
 	verity_asof_init();
 	verity_stat_init();

@@ -67,6 +67,9 @@ extern void verity_opened_shmem_init(void);
 
 /* What _PG_init calls of the parts; verity_rmgr_init and _xact_init: am. */
 extern void verity_planner_init(void);
+
+/* publication.c */
+extern void verity_publication_init(void);
 extern void verity_ddl_init(void);
 extern void verity_asof_init(void);
 extern void verity_stat_init(void);

@@ -181,15 +181,13 @@ END $$;
 SELECT count(*) FROM taken;
 
 -- publications
-CREATE TABLE plain (a int);
-CREATE PUBLICATION regress_verity_pub FOR TABLE plain;
-CREATE PUBLICATION regress_verity_pub2 FOR TABLE light;
-ALTER PUBLICATION regress_verity_pub ADD TABLE plain, light;
-ALTER PUBLICATION regress_verity_pub SET TABLE light;
-ALTER PUBLICATION regress_verity_pub ADD TABLE parted;
-ALTER PUBLICATION regress_verity_pub ADD TABLE elder;
-ALTER PUBLICATION regress_verity_pub ADD TABLE ONLY elder;
-ALTER PUBLICATION regress_verity_pub DROP TABLE elder;
+CREATE PUBLICATION regress_verity_pub FOR TABLE taken, elder;
+ALTER PUBLICATION regress_verity_pub ADD TABLE verity.journal;
+ALTER PUBLICATION regress_verity_pub SET TABLE taken, verity.idempotency;
+ALTER PUBLICATION regress_verity_pub ADD TABLES IN SCHEMA verity;
+CREATE PUBLICATION regress_verity_pub2 FOR TABLES IN SCHEMA public, verity;
+CREATE PUBLICATION regress_verity_pub2 FOR TABLE verity.journal_heads;
+SELECT tablename FROM pg_publication_tables WHERE pubname = 'regress_verity_pub' ORDER BY 1;
 DROP PUBLICATION regress_verity_pub;
 
 -- the row of a failed check reaches the client as PostgreSQL decides

@@ -41,27 +41,12 @@ SELECT count(*) AS undescribed FROM pg_settings WHERE name LIKE 'verity.%' AND (
 -- the genesis is for CREATE EXTENSION alone
 SELECT count(*) AS left_behind FROM pg_proc WHERE proname = 'initialize' AND pronamespace = 'verity'::regnamespace;
 
--- a published table is not written, for logical decoding would not see it
-CREATE TABLE keystore_published (id int PRIMARY KEY) USING verity;
-INSERT INTO keystore_published VALUES (1);
-CREATE PUBLICATION keystore_publication FOR TABLES IN SCHEMA public;
-INSERT INTO keystore_published VALUES (2);
-UPDATE keystore_published SET id = 2;
-DELETE FROM keystore_published;
-SELECT * FROM keystore_published;
-DROP PUBLICATION keystore_publication;
-INSERT INTO keystore_published VALUES (2);
-SELECT * FROM keystore_published ORDER BY id;
-
 -- temporary and unlogged tables are sealed without one
 CREATE TEMP TABLE keystore_temporary (id int) USING verity;
 CREATE UNLOGGED TABLE keystore_unlogged (id int) USING verity;
-CREATE PUBLICATION keystore_publication FOR ALL TABLES;
 INSERT INTO keystore_temporary VALUES (1);
 INSERT INTO keystore_unlogged VALUES (1);
-INSERT INTO keystore_published VALUES (4);
-DROP PUBLICATION keystore_publication;
 SELECT * FROM keystore_temporary, keystore_unlogged;
 
-DROP TABLE keystore_temporary, keystore_unlogged, keystore_published;
+DROP TABLE keystore_temporary, keystore_unlogged;
 DROP ROLE keystore_user;

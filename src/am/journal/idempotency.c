@@ -70,6 +70,22 @@ lock_id(Oid relid, Oid role, const uint8 id[16])
 	LockDatabaseObject(relid, hash, 0, ExclusiveLock);
 }
 
+/* Add the row: as a catalog's, but so that logical decoding does not see it. */
+static void
+insert_row(Relation rel, Datum values[IDEMPOTENCY_COLUMNS], bool nulls[IDEMPOTENCY_COLUMNS])
+{
+	HeapTuple	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
+	Relation	index = index_open(journal_relation_oid("idempotency_pkey"), RowExclusiveLock);
+
+	/* the key's columns are the first ones */
+	Assert(index->rd_index->indkey.values[0] == IDEMPOTENCY_ROLE &&
+		   index->rd_index->indkey.values[1] == IDEMPOTENCY_ID);
+	heap_insert(rel, tuple, GetCurrentCommandId(true), HEAP_INSERT_NO_LOGICAL, NULL);
+	index_insert(index, values, nulls, &tuple->t_self, rel, UNIQUE_CHECK_YES, false, NULL);
+	index_close(index, NoLock);
+	heap_freetuple(tuple);
+}
+
 void
 idempotency_claim(uint64 serial)
 {
@@ -78,7 +94,6 @@ idempotency_claim(uint64 serial)
 	bool		nulls[IDEMPOTENCY_COLUMNS] = {false};
 	uint8		id[16];
 	uint64		earlier;
-	HeapTuple	tuple;
 
 	if (!verity_uuid_parse(verity_idempotency_id, id))
 		elog(ERROR, "verity.idempotency_id is not a uuid");
@@ -98,9 +113,7 @@ idempotency_claim(uint64 serial)
 	values[IDEMPOTENCY_ROLE - 1] = ObjectIdGetDatum(GetUserId());
 	values[IDEMPOTENCY_ID - 1] = UUIDPGetDatum((pg_uuid_t *) id);
 	values[IDEMPOTENCY_SERIAL - 1] = Int64GetDatum((int64) serial);
-	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
-	CatalogTupleInsert(rel, tuple);
-	heap_freetuple(tuple);
+	insert_row(rel, values, nulls);
 	table_close(rel, NoLock);
 }
 

@@ -11,6 +11,7 @@
 #include "common/ip.h"
 #include "crypto/secmem.h"
 #include "miscadmin.h"
+#include "postmaster/bgworker.h"
 #include "utils/backend_status.h"
 #include "utils/guc.h"
 
@@ -69,6 +70,8 @@ journal_metadata(entry_metadata *metadata)
 		metadata->current_user = GetUserNameFromId(GetUserId(), true);
 	if (application_name != NULL && application_name[0] != '\0')
 		metadata->application = application_name;
+	else if (MyBgworkerEntry != NULL)
+		metadata->application = MyBgworkerEntry->bgw_name;
 	metadata->client_address = client_address();
 	if (verity_reason != NULL && verity_reason[0] != '\0')
 		metadata->reason = verity_reason;

@@ -7,6 +7,7 @@
  *	  keys_cache.c    the keystore as this backend has it
  *	  keys_change.c   its changes
  *	  keys_journal.c  what it has of a journal
+ *	  seal.c          the keys that seal, derived from it
  *
  * Reading never throws for what is wrong outside the server: it fills a
  * KeysProblem, which the caller raises, warns about, or drops.
@@ -19,7 +20,9 @@
 #include <sys/stat.h>
 
 #include "am/keys/keys.h"
+#include "chain/control.h"
 #include "compat.h"
+#include "crypto/aead.h"
 #include "crypto/keystore.h"
 
 #define MASTER_KEY_SIZE 32
@@ -113,5 +116,18 @@ extern void keys_change_cancel(void);
 
 /* Raise why something could not be added. */
 pg_noreturn extern void keys_change_failed(core_status status);
+
+/* --- seal.c --- */
+
+/*
+ * The DEK, checked against its commitment; NULL when it is not there, an
+ * error when the keystore cannot be used.  Good until the next call of a keys
+ * function.
+ */
+extern const uint8 *keys_data_key(uint64 key_id);
+
+/* The cipher context of HKDF(DEK, salt of a generation, use); errors rather than NULL. */
+extern aead_context *keys_context_make(const uint8 *dek, const uint8 salt[GENERATION_SALT_SIZE],
+									   const char *info);
 
 #endif							/* VERITY_KEYS_INTERNAL_H */

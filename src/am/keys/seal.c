@@ -27,7 +27,6 @@
 #include "am/journal/xact.h"
 #include "am/stop_point.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_publication.h"
 #include "crypto/aead.h"
 #include "crypto/kdf.h"
 #include "crypto/secmem.h"
@@ -128,8 +127,8 @@ temporary_key_get(void)
 }
 
 /* The DEK, checked against its commitment; NULL when it is not there. */
-static const uint8 *
-data_key(uint64 key_id)
+const uint8 *
+keys_data_key(uint64 key_id)
 {
 	const keystore_key *key;
 	hash256		stored;
@@ -150,16 +149,15 @@ data_key(uint64 key_id)
 	return key->key;
 }
 
-/* Derive the key of a DEK and generation, and expand it. */
-static aead_context *
-context_make(const uint8 *dek, const VerityGeneration *generation)
+/* Derive the key of a DEK and a generation's salt for one use, and expand it. */
+aead_context *
+keys_context_make(const uint8 *dek, const uint8 salt[GENERATION_SALT_SIZE], const char *info)
 {
 	aead_context *aead = NULL;
 	uint8		derived[AEAD_KEY_SIZE];
 	core_status status;
 
-	status = kdf_derive(dek, generation->salt, GENERATION_SALT_SIZE,
-						KDF_INFO_RECORDS, derived, AEAD_KEY_SIZE);
+	status = kdf_derive(dek, salt, GENERATION_SALT_SIZE, info, derived, AEAD_KEY_SIZE);
 	if (status == CORE_OK)
 		status = aead_new(derived, &aead);
 	secmem_wipe(derived, sizeof(derived));
@@ -196,13 +194,13 @@ context_get(uint64 key_id, uint32 generation_number, const char **why)
 		*why = "the journal has no such generation";
 		return NULL;
 	}
-	dek = data_key(key_id);
+	dek = keys_data_key(key_id);
 	if (dek == NULL)
 	{
 		*why = "the key is not in the keystore";
 		return NULL;
 	}
-	aead = context_make(dek, &generation);
+	aead = keys_context_make(dek, generation.salt, KDF_INFO_RECORDS);
 
 	entry = hash_search(contexts_ready(), &key, HASH_ENTER, NULL);
 	entry->generation_id = generation.id;
@@ -221,25 +219,6 @@ context_is(const CipherContext *context, uint64 key_id, uint32 generation)
 }
 
 /* --- readying a table --- */
-
-/* Refuse a table that logical decoding would silently leave out. */
-static void
-refuse_published(Relation rel)
-{
-	PublicationDesc published;
-
-	if (!is_publishable_relation(rel))
-		return;
-	RelationBuildPublicationDesc(rel, &published);
-	if (published.pubactions.pubinsert || published.pubactions.pubupdate ||
-		published.pubactions.pubdelete || published.pubactions.pubtruncate)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot write to verity table \"%s\" because it is in a publication",
-						RelationGetRelationName(rel)),
-				 errdetail("Logical decoding does not see the rows of verity tables."),
-				 errhint("Drop the table from its publications; a FOR ALL TABLES publication includes it.")));
-}
 
 /* Journal the commitment to a new DEK. */
 static void
@@ -335,7 +314,6 @@ verity_seal_prepare(Relation rel, VerityRel *vrel)
 		!verity_xact_schema_is_dirty(vrel->relid))
 		return;
 
-	refuse_published(rel);
 	if (!vrel->temporary)
 	{
 		/* without keys, not even a generation may begin */

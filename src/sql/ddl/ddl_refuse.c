@@ -1,7 +1,7 @@
 /*
  * ddl_refuse.c
  *	  DDL that is refused before it begins: what would take a protected table's
- *	  history away, what touches the journal, and publications of verity tables.
+ *	  history away, what touches the journal, and publications of it.
  *
  * Names are looked up without a lock that lasts: a table that is exchanged
  * meanwhile is caught when its storage is to go (policy.c).  Where the user may
@@ -14,7 +14,6 @@
 #include "am/table.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_inherits.h"
 #include "commands/defrem.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
@@ -191,41 +190,29 @@ check_rule(RuleStmt *statement)
 	relation_close(rel, NoLock);
 }
 
-/* Refuse a table, or what inherits from it, in a publication. */
-static void
-refuse_published(RangeVar *name)
-{
-	Oid			relid = RangeVarGetRelid(name, NoLock, true);
-	List	   *relids;
-	ListCell   *lc;
-
-	if (!OidIsValid(relid))
-		return;
-	relids = name->inh ? find_all_inheritors(relid, NoLock, NULL) : list_make1_oid(relid);
-	foreach(lc, relids)
-	{
-		if (!verity_is_table_oid(lfirst_oid(lc)))
-			continue;
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot add verity table \"%s\" to a publication",
-						get_rel_name(lfirst_oid(lc))),
-				 errdetail("Logical decoding cannot read sealed records."),
-				 errhint("Publish tables of other access methods only.")));
-	}
-}
-
+/* Refuse the journal's schema in a publication, and tables in it. */
 static void
 refuse_publication(List *objects)
 {
+	Oid			schema = get_namespace_oid("verity", true);
 	ListCell   *lc;
 
 	foreach(lc, objects)
 	{
 		PublicationObjSpec *object = lfirst_node(PublicationObjSpec, lc);
+		Oid			named = InvalidOid;
 
 		if (object->pubobjtype == PUBLICATIONOBJ_TABLE)
-			refuse_published(object->pubtable->relation);
+			named = get_rel_namespace(RangeVarGetRelid(object->pubtable->relation, NoLock, true));
+		else if (object->pubobjtype == PUBLICATIONOBJ_TABLES_IN_SCHEMA)
+			named = get_namespace_oid(object->name, true);
+		if (!OidIsValid(named) || named != schema || !verity_journal_exists())
+			continue;
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot publish tables of schema \"verity\""),
+				 errdetail("They hold the journal, which belongs to this database alone."),
+				 errhint("FOR ALL TABLES leaves them out.")));
 	}
 }
 

@@ -1,0 +1,319 @@
+/*
+ * logical_open.c
+ *	  From sealed tuples to the rows that an output plugin gets.
+ *
+ * The reorder buffer's callbacks are wrapped: a change of a verity table is
+ * opened on its way to the plugin, into memory that is given back behind it.
+ * The change in the buffer stays sealed, for it may still be spilled.
+ *
+ * Pieces of ciphertexts go to no plugin.  They are put together under their
+ * record's id, and dropped once the reorder buffer says that no change needs
+ * them any more.  A record that was abandoned leaves pieces behind: they go
+ * the same way.
+ *
+ * An error here ends the decoding, and the slot stays where it is: a change
+ * is never left out.
+ */
+#include "postgres.h"
+
+#include "replication/reorderbuffer.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "am/logical/logical.h"
+#include "am/table.h"
+
+/* Largest ciphertext of a record, of which rows are at most 1 GB. */
+#define CIPHER_MAX ((uint64) MaxAllocSize)
+
+/* A ciphertext that is being put together. */
+typedef struct Cipher
+{
+	record_id	id;				/* hash key */
+	uint64		total;
+	uint64		have;
+	char	   *bytes;
+} Cipher;
+
+/* State for one reorder buffer: this process decodes for one at a time. */
+static struct
+{
+	ReorderBuffer *rb;			/* whose callbacks are wrapped */
+	ReorderBufferApplyChangeCB apply_change;
+	ReorderBufferStreamChangeCB stream_change;
+	MemoryContext row_context;	/* the opened change */
+	MemoryContext cipher_context;	/* ciphers and their hash */
+	HTAB	   *ciphers;		/* NULL: none */
+} opening;
+
+/* --- ciphertexts in pieces --- */
+
+static void
+drop_ciphers(void)
+{
+	if (opening.ciphers != NULL)
+		MemoryContextReset(opening.cipher_context);
+	opening.ciphers = NULL;
+}
+
+/* Is this record's ciphertext here, whole or not?  With total, make it. */
+static Cipher *
+find_cipher(uint64 serial, uint32 sequence, uint64 total)
+{
+	record_id	id;
+	Cipher	   *cipher;
+	bool		found = false;
+
+	memset(&id, 0, sizeof(id));
+	id.serial = serial;
+	id.sequence = sequence;
+	if (opening.ciphers == NULL)
+	{
+		HASHCTL		control = {.keysize = sizeof(record_id),.entrysize = sizeof(Cipher),.hcxt = opening.cipher_context};
+
+		opening.ciphers = hash_create("verity ciphertexts", 16, &control,
+									  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	cipher = hash_search(opening.ciphers, &id, total > 0 ? HASH_ENTER : HASH_FIND, &found);
+	if (cipher != NULL && !found)
+	{
+		cipher->total = total;
+		cipher->have = 0;
+		cipher->bytes = NULL;
+		cipher->bytes = MemoryContextAlloc(opening.cipher_context, total);
+	}
+	return cipher;
+}
+
+static void
+add_piece(const SealedTuple *sealed)
+{
+	xl_verity_piece piece;
+	Cipher	   *cipher;
+	Size		len;
+
+	if (sealed->len < sizeof(piece))
+		elog(ERROR, "a piece of a logged record is too short");
+	memcpy(&piece, sealed->bytes, sizeof(piece));
+	len = sealed->len - sizeof(piece);
+	if (piece.total == 0 || piece.total > CIPHER_MAX)
+		elog(ERROR, "a piece of a logged record is of no valid length");
+	cipher = find_cipher(piece.serial, piece.sequence, piece.total);
+	if (piece.offset != cipher->have || piece.total != cipher->total ||
+		len > cipher->total - cipher->have)
+		elog(ERROR, "pieces of logged record " UINT64_FORMAT ".%u do not follow each other",
+			 piece.serial, piece.sequence);
+	memcpy(cipher->bytes + cipher->have, sealed->bytes + sizeof(piece), len);
+	cipher->have += len;
+}
+
+/* --- rows --- */
+
+/*
+ * A heap tuple for a row of so many sealed bytes; *plain is where they go.
+ * The bytes are those from the null bitmap on, or from the data on.
+ */
+static VerityChangeTuple
+row_make(uint16 attributes, Size plain_len, uint8 **plain)
+{
+	uint16		natts = attributes & RECORD_NATTS_MASK;
+	bool		nulls = (attributes & RECORD_HAS_NULLS) != 0;
+	Size		hoff = MAXALIGN(SizeofHeapTupleHeader + (nulls ? BITMAPLEN(natts) : 0));
+	Size		start = nulls ? SizeofHeapTupleHeader : hoff;
+	VerityChangeTuple buf = palloc0(sizeof(*buf));
+	HeapTuple	tuple = VerityChangeHeapTuple(buf);
+	HeapTupleHeader header;
+
+	if (start + plain_len < hoff)
+		elog(ERROR, "a logged row is too short for its null bitmap");
+	header = MemoryContextAllocHuge(CurrentMemoryContext, start + plain_len);
+	memset(header, 0, hoff);
+	header->t_hoff = hoff;
+	header->t_infomask = HEAP_HASVARWIDTH | (nulls ? HEAP_HASNULL : 0);
+	HeapTupleHeaderSetNatts(header, natts);
+	tuple->t_data = header;
+	tuple->t_len = start + plain_len;
+	ItemPointerSetInvalid(&tuple->t_self);
+	*plain = (uint8 *) header + start;
+	return buf;
+}
+
+/* Take the base off the front of a sealed tuple; returns the bytes behind it. */
+static const uint8 *
+take_base(const SealedTuple *sealed, Size at_least, xl_verity_base *base, Size *len)
+{
+	if (sealed->len < sizeof(*base) + at_least)
+		elog(ERROR, "a logged row is too short");
+	memcpy(base, sealed->bytes, sizeof(*base));
+	*len = sealed->len - sizeof(*base);
+	return (const uint8 *) sealed->bytes + sizeof(*base);
+}
+
+/* Ciphertext and tag of a record that went to TOAST. */
+static const uint8 *
+whole_cipher(const record_header *header, Size *len)
+{
+	Cipher	   *cipher = find_cipher(header->id.serial, header->id.sequence, 0);
+
+	if (cipher == NULL || cipher->have != cipher->total)
+		elog(ERROR, "ciphertext of logged record " UINT64_FORMAT ".%u is not complete",
+			 header->id.serial, header->id.sequence);
+	*len = cipher->total;
+	return (const uint8 *) cipher->bytes;
+}
+
+static VerityChangeTuple
+open_row(const SealedTuple *sealed)
+{
+	VerityChangeTuple row;
+	xl_verity_base base;
+	record_header header;
+	const uint8 *bytes;
+	const uint8 *cipher;
+	uint8	   *plain;
+	Size		header_len;
+	Size		len;
+
+	bytes = take_base(sealed, RECORD_HEADER_SIZE, &base, &len);
+	if (record_header_decode(bytes, len, &header) != CORE_OK)
+		elog(ERROR, "a logged row has no valid header");
+	header_len = record_header_size(header.attributes);
+	cipher = bytes + header_len;
+	len -= header_len;
+	if (sealed->kind == SEALED_ROW_TOASTED)
+		cipher = whole_cipher(&header, &len);
+	if (len < RECORD_TAG_SIZE)
+		elog(ERROR, "a logged row is shorter than its tag");
+	row = row_make(header.attributes, len - RECORD_TAG_SIZE, &plain);
+	verity_open_logged(&base, &header, bytes, cipher, len, plain);
+	return row;
+}
+
+static VerityChangeTuple
+open_old(const SealedTuple *sealed)
+{
+	VerityChangeTuple row;
+	xl_verity_base base;
+	xl_verity_old old;
+	const uint8 *bytes;
+	uint8	   *plain;
+	Size		len;
+
+	bytes = take_base(sealed, sizeof(old) + RECORD_TAG_SIZE, &base, &len);
+	memcpy(&old, bytes, sizeof(old));
+	len -= sizeof(old);
+	row = row_make(old.attributes, len - RECORD_TAG_SIZE, &plain);
+	verity_open_old(&base, &old, bytes + sizeof(old), len, plain);
+	return row;
+}
+
+/* The sealed tuple in a change's tuple; errors where it is none. */
+static const SealedTuple *
+get_sealed(HeapTuple tuple)
+{
+	const SealedTuple *sealed = (const SealedTuple *) ((char *) tuple->t_data + SEALED_TUPLE_OFFSET);
+	Size		fixed = SEALED_TUPLE_OFFSET + offsetof(SealedTuple, bytes);
+
+	if (tuple->t_len < fixed || sealed->magic != SEALED_TUPLE_MAGIC ||
+		sealed->len != tuple->t_len - fixed)
+		elog(ERROR, "a change of a verity table is not sealed");
+	return sealed;
+}
+
+/* --- callbacks --- */
+
+static void
+say_table(void *arg)
+{
+	Relation	rel = arg;
+
+	errcontext("logical decoding of a change of verity table \"%s\"", RelationGetRelationName(rel));
+}
+
+/* Open a change's tuples into *opened; false: it was a piece, and is done with. */
+static bool
+open_change(Relation relation, const ReorderBufferChange *change, ReorderBufferChange *opened)
+{
+	ErrorContextCallback context = {.callback = say_table,.arg = relation,.previous = error_context_stack};
+	const SealedTuple *sealed = NULL;
+	MemoryContext caller = MemoryContextSwitchTo(opening.row_context);
+	bool		is_row = true;
+
+	error_context_stack = &context;
+	*opened = *change;
+	if (change->data.tp.newtuple != NULL)
+		sealed = get_sealed(VerityChangeHeapTuple(change->data.tp.newtuple));
+	if (sealed != NULL && sealed->kind == SEALED_PIECE)
+	{
+		add_piece(sealed);
+		is_row = false;
+	}
+	else if (sealed != NULL)
+		opened->data.tp.newtuple = open_row(sealed);
+	if (change->data.tp.oldtuple != NULL)
+		opened->data.tp.oldtuple = open_old(get_sealed(VerityChangeHeapTuple(change->data.tp.oldtuple)));
+	error_context_stack = context.previous;
+	MemoryContextSwitchTo(caller);
+	return is_row;
+}
+
+/* Hand a change to the plugin, opened. */
+static void
+hand_over(ReorderBufferApplyChangeCB callback, ReorderBuffer *rb, ReorderBufferTXN *txn,
+		  Relation relation, ReorderBufferChange *change)
+{
+	ReorderBufferChange opened;
+
+	if (!verity_is_table(relation))
+		callback(rb, txn, relation, change);
+	else
+	{
+		if (open_change(relation, change, &opened))
+			callback(rb, txn, relation, &opened);
+		MemoryContextReset(opening.row_context);
+	}
+	if (change->data.tp.clear_toast_afterwards)
+		drop_ciphers();
+}
+
+static void
+apply_change(ReorderBuffer *rb, ReorderBufferTXN *txn, Relation relation, ReorderBufferChange *change)
+{
+	hand_over(opening.apply_change, rb, txn, relation, change);
+}
+
+static void
+stream_change(ReorderBuffer *rb, ReorderBufferTXN *txn, Relation relation, ReorderBufferChange *change)
+{
+	hand_over(opening.stream_change, rb, txn, relation, change);
+}
+
+/* The reorder buffer goes, and our contexts with it. */
+static void
+forget(void *arg)
+{
+	memset(&opening, 0, sizeof(opening));
+}
+
+void
+verity_logical_open_changes(ReorderBuffer *rb)
+{
+	MemoryContextCallback *callback;
+
+	if (opening.rb == rb)
+		return;
+	Assert(opening.rb == NULL);
+	callback = MemoryContextAllocZero(rb->context, sizeof(MemoryContextCallback));
+	callback->func = forget;
+	MemoryContextRegisterResetCallback(rb->context, callback);
+	opening.row_context = AllocSetContextCreate(rb->context, "verity decoded change",
+												ALLOCSET_DEFAULT_SIZES);
+	opening.cipher_context = AllocSetContextCreate(rb->context, "verity decoded ciphertexts",
+												   ALLOCSET_DEFAULT_SIZES);
+	opening.apply_change = rb->apply_change;
+	opening.stream_change = rb->stream_change;
+	rb->apply_change = apply_change;
+	rb->stream_change = stream_change;
+	opening.rb = rb;
+}
