@@ -1,11 +1,11 @@
 # verity: provable tables for PostgreSQL
 #
 #   make demo [KEEP=1]   build, start a scratch server, show what verity does
-#   make check           build and pass every test
+#   make check           build and pass the tests of one server
 #   make ecosystem       tools, drivers and ORMs on verity tables
 #   make upgrade NEW_PG_CONFIG=…   pg_upgrade from PG_CONFIG's server to a newer one
 #   make bench           speed, as ratios against heap
-#   make torture [TIME=600] [SEED=n]   crashes, full disks, torn standbys, random SQL
+#   make torture [TIME=600] [SEED=n] [TORTURE="kill disk"]   crashes, full disks, torn standbys, random SQL
 #   make valgrind, make sanitize       the regression tests with memory watched
 #   make install installcheck PG_CONFIG=…   as in any PGXS extension
 

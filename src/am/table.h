@@ -72,7 +72,7 @@ extern bool verity_root_fetch(Relation rel, ItemPointer root, Snapshot snapshot,
  */
 extern bool verity_record_visible(Relation rel, HeapTuple record, Snapshot snapshot, Buffer buffer);
 
-/* --- dml.c, update.c, delete.c, lock.c: RULES A --- */
+/* --- dml.c, update.c, lock.c: RULES A --- */
 extern void verity_tuple_insert(Relation rel, TupleTableSlot *slot, CommandId cid,
 								int options, BulkInsertState bistate);
 extern void verity_tuple_insert_speculative(Relation rel, TupleTableSlot *slot, CommandId cid,

@@ -1,5 +1,5 @@
 # What leaves the server: pg_dump gives tables that restore as verity tables,
-# and the server's log shows no row of one (RULES 46).
+# and the server's log shows no row of one (RULES H 46).
 use strict;
 use warnings;
 

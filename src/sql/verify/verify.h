@@ -518,7 +518,7 @@ extern bool verify_live_record(Relation rel, ItemPointer tid, VerifyRecord *reco
 extern const uint8 *verify_toast_fetch(VerifyScan *scan, const uint8 *pointer, Size *len,
 									   const char **why);
 
-/* verify_guard.c part of verify.c: run work; false and its message on error */
+/* verify.c: run work; false and its message on error */
 typedef void (*VerifyWork) (void *arg);
 extern bool verify_guard(VerifyWork work, void *arg, char *message, Size message_size);
 
