@@ -183,6 +183,9 @@ exchange_method(IndexOnlyScanState *node)
 {
 	IndexOnlyScan *plan = castNode(IndexOnlyScan, node->ss.ps.plan);
 
+	/* the planner makes none: their functions are the index owner's */
+	if (RelationGetIndexExpressions(node->ioss_RelationDesc) != NIL)
+		elog(ERROR, "index-only scan of an index with expressions");
 	node->ss.ss_currentScanDesc = (TableScanDesc)
 		ExecBuildProjectionInfo(plan->indextlist, node->ss.ps.ps_ExprContext,
 								node->ss.ss_ScanTupleSlot, NULL,
@@ -211,6 +214,7 @@ static void
 index_only_executor_start(QueryDesc *query, int eflags)
 {
 	PlanWalk	walk = {0};
+	MemoryContext old;
 	ListCell   *lc;
 
 	if (prev_executor_start)
@@ -219,6 +223,8 @@ index_only_executor_start(QueryDesc *query, int eflags)
 		standard_ExecutorStart(query, eflags);
 	if ((eflags & EXEC_FLAG_EXPLAIN_ONLY) != 0 || query->planstate == NULL)
 		return;
+	/* what is made here goes with the query, as what its start made */
+	old = MemoryContextSwitchTo(query->estate->es_query_cxt);
 	(void) walk_plan(query->planstate, &walk);
 
 	/* those of common table expressions hang on no node */
@@ -227,6 +233,7 @@ index_only_executor_start(QueryDesc *query, int eflags)
 		if (lfirst(lc) != NULL)
 			(void) walk_plan(lfirst(lc), &walk);
 	}
+	MemoryContextSwitchTo(old);
 	if (walk.index_only && walk.rechecks)
 		elog(ERROR, "index-only scan of a verity table in a query that may test rows again");
 }

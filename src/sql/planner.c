@@ -3,7 +3,9 @@
  *	  What the planner must know of verity tables.
  *
  * Index-only scans take their values from records (index_only.c), and there
- * are none in queries that may test rows again after waiting for somebody.
+ * are none in queries that may test rows again after waiting for somebody, and
+ * none of indexes with expressions: to have these from a record would run
+ * functions of the index's owner as whoever reads.
  */
 #include "postgres.h"
 
@@ -27,7 +29,13 @@ static planner_hook_type next_planner = NULL;
 /* Of the query that is being planned: may it have index-only scans? */
 static bool index_only_allowed = false;
 
-/* Where they may return none, say of the table's indexes that they return no columns. */
+static bool
+index_only_with(const IndexOptInfo *index)
+{
+	return index_only_allowed && index->indexprs == NIL;
+}
+
+/* Say of indexes that may have no index-only scan that they return no columns. */
 static void
 relation_info(PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo *rel)
 {
@@ -47,7 +55,7 @@ relation_info(PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo *rel)
 	{
 		IndexOptInfo *index = lfirst_node(IndexOptInfo, lc);
 
-		if (!index_only_allowed)
+		if (!index_only_with(index))
 			memset(index->canreturn, 0, index->ncolumns * sizeof(bool));
 	}
 	if (verity_asof_setting() != 0)
@@ -72,7 +80,7 @@ make_plain_index_scans(List *paths)
 	{
 		Path	   *path = (Path *) lfirst(lc);
 
-		if (path->pathtype == T_IndexOnlyScan)
+		if (path->pathtype == T_IndexOnlyScan && !index_only_with(((IndexPath *) path)->indexinfo))
 			path->pathtype = T_IndexScan;
 	}
 }
@@ -83,7 +91,7 @@ relation_paths(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *rte
 	if (next_pathlist)
 		next_pathlist(root, rel, rti, rte);
 	verity_asof_relation_paths(rel);
-	if (index_only_allowed || rte->rtekind != RTE_RELATION || rel->indexlist == NIL ||
+	if (rte->rtekind != RTE_RELATION || rel->indexlist == NIL ||
 		!verity_is_table_oid(rte->relid))
 		return;
 	make_plain_index_scans(rel->pathlist);
