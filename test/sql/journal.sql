@@ -73,6 +73,15 @@ SELECT verity_committed('10addeed-9c0b-4ef8-bb6d-6bb9bd380a12') = verity_positio
 BEGIN READ ONLY; SET LOCAL verity.idempotency_id = '10addeed-9c0b-4ef8-bb6d-6bb9bd380a13'; COMMIT;
 SELECT verity_committed('10addeed-9c0b-4ef8-bb6d-6bb9bd380a13');
 SELECT kind, outcome, summary, idempotency_id FROM verity.journal WHERE idempotency_id::text LIKE '10addeed%' ORDER BY position;
+-- every index of the ids is kept, for REINDEX CONCURRENTLY makes a second one
+CREATE INDEX journal_ids_again ON verity.idempotency (serial);
+BEGIN; SET LOCAL verity.idempotency_id = '10addeed-9c0b-4ef8-bb6d-6bb9bd380a99'; INSERT INTO journal_a VALUES (99, 'indexed'); COMMIT;
+SET enable_seqscan = off; SET enable_sort = off;
+SELECT id FROM verity.idempotency ORDER BY serial DESC LIMIT 1;
+RESET enable_seqscan; RESET enable_sort;
+DROP INDEX verity.journal_ids_again;
+DELETE FROM journal_a WHERE id = 99;
+
 -- a session's id is for its first transaction that writes
 SET verity.idempotency_id = '10addeed-9c0b-4ef8-bb6d-6bb9bd380a14';
 SELECT count(*) FROM journal_a;

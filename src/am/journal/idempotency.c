@@ -15,6 +15,7 @@
 #include "access/heapam.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog/index.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "common/hashfn.h"
@@ -70,19 +71,39 @@ lock_id(Oid relid, Oid role, const uint8 id[16])
 	LockDatabaseObject(relid, hash, 0, ExclusiveLock);
 }
 
-/* Add the row: as a catalog's, but so that logical decoding does not see it. */
+/*
+ * Add the row: as a catalog's, but so that logical decoding does not see it.
+ * There can be more indexes than the key's: REINDEX CONCURRENTLY makes another
+ * and relies on every writer.
+ */
 static void
 insert_row(Relation rel, Datum values[IDEMPOTENCY_COLUMNS], bool nulls[IDEMPOTENCY_COLUMNS])
 {
 	HeapTuple	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
-	Relation	index = index_open(journal_relation_oid("idempotency_pkey"), RowExclusiveLock);
+	ListCell   *lc;
 
-	/* the key's columns are the first ones */
-	Assert(index->rd_index->indkey.values[0] == IDEMPOTENCY_ROLE &&
-		   index->rd_index->indkey.values[1] == IDEMPOTENCY_ID);
 	heap_insert(rel, tuple, GetCurrentCommandId(true), HEAP_INSERT_NO_LOGICAL, NULL);
-	index_insert(index, values, nulls, &tuple->t_self, rel, UNIQUE_CHECK_YES, false, NULL);
-	index_close(index, NoLock);
+	foreach(lc, RelationGetIndexList(rel))
+	{
+		Relation	index = index_open(lfirst_oid(lc), RowExclusiveLock);
+		IndexInfo  *info = BuildIndexInfo(index);
+		Datum		keys[INDEX_MAX_KEYS];
+		bool		key_nulls[INDEX_MAX_KEYS];
+
+		for (int i = 0; i < info->ii_NumIndexAttrs; i++)
+		{
+			int			column = info->ii_IndexAttrNumbers[i] - 1;
+
+			if (column < 0 || info->ii_Predicate != NIL)
+				elog(ERROR, "verity.idempotency has an index on more than its columns");
+			keys[i] = values[column];
+			key_nulls[i] = nulls[column];
+		}
+		if (info->ii_ReadyForInserts)
+			index_insert(index, keys, key_nulls, &tuple->t_self, rel,
+						 info->ii_Unique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, false, info);
+		index_close(index, NoLock);
+	}
 	heap_freetuple(tuple);
 }
 
