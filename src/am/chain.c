@@ -545,9 +545,13 @@ root_is_past(Buffer buffer, ItemPointer root, Snapshot snapshot)
 		return false;
 	/* its links were written before the hint bit */
 	pg_read_barrier();
-	return (VerityGetEnvelope(header)->flags & ENVELOPE_ROOT) != 0 &&
-		ItemPointerCompare(&VerityGetEnvelope(header)->root, root) == 0 &&
-		TransactionIdPrecedes(HeapTupleHeaderGetRawXmax(header), snapshot->xmin);
+	if ((VerityGetEnvelope(header)->flags & ENVELOPE_ROOT) == 0 ||
+		ItemPointerCompare(&VerityGetEnvelope(header)->root, root) != 0 ||
+		!TransactionIdPrecedes(*(volatile TransactionId *) &header->t_choice.t_heap.t_xmax, snapshot->xmin))
+		return false;
+	/* that was an xid, and none of a row that only its key is locked of since */
+	pg_read_barrier();
+	return *(volatile uint16 *) &header->t_infomask == infomask;
 }
 
 bool

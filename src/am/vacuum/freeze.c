@@ -248,9 +248,11 @@ verity_freeze_apply(Page page, BlockNumber blkno, const xl_verity_freeze_item *i
 {
 	HeapTupleHeader tuple = (HeapTupleHeader) PageGetItem(page, PageGetItemId(page, item->offnum));
 
-	tuple->t_infomask = item->infomask;
-	tuple->t_infomask2 = item->infomask2;
+	/* who reads without the lock must not take an old multixact for an xid (chain.c) */
 	HeapTupleHeaderSetXmax(tuple, item->xmax);
+	pg_write_barrier();
+	tuple->t_infomask2 = item->infomask2;
+	tuple->t_infomask = item->infomask;
 	if (item->flags & VERITY_FREEZE_XMIN_INVALID)
 		HeapTupleHeaderSetXmin(tuple, InvalidTransactionId);
 	if (item->flags & VERITY_FREEZE_CTID_SELF)
