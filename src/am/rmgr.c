@@ -106,7 +106,11 @@ mask_record(Page page, OffsetNumber offset, BlockNumber blkno)
 {
 	ItemId		lp = PageGetItemId(page, offset);
 	HeapTupleHeader tuple;
+	int			len = ItemIdGetLength(lp);
 
+	/* the padding behind an item is whatever stood there */
+	if (ItemIdHasStorage(lp) && MAXALIGN(len) > len)
+		memset((char *) PageGetItem(page, lp) + len, MASK_MARKER, MAXALIGN(len) - len);
 	if (!ItemIdHasStorage(lp) || ItemIdGetLength(lp) < SEALED_OFFSET_FIRST)
 		return;
 	tuple = (HeapTupleHeader) PageGetItem(page, lp);
