@@ -6,6 +6,7 @@
 
 #include "am/journal/journal.h"
 #include "am/keys/keys.h"
+#include "am/keys/seal.h"
 #include "commands/extension.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -135,5 +136,6 @@ verity_initialize(PG_FUNCTION_ARGS)
 				 errhint("Use CREATE EXTENSION verity.")));
 	ready_keystore();
 	verity_journal_genesis();
+	verity_temporary_key_renew();
 	PG_RETURN_VOID();
 }

@@ -114,6 +114,13 @@ for my $copy (@copies)
 sealed_once('copies of the cluster');
 $_->stop for @copies;
 
+# the extension made anew under a session's temporary tables: serials begin again
+my $anew = verity_node('anew', conf => $log_setting);
+my $temporary = q(CREATE EXTENSION IF NOT EXISTS verity; CREATE TEMP TABLE t (a int) USING verity; INSERT INTO t VALUES (1););
+$anew->safe_psql('postgres', join "\n", $temporary, 'DROP EXTENSION verity CASCADE;', "BEGIN; $temporary ROLLBACK;", $temporary);
+sealed_once('temporary tables of two journals');
+$anew->stop;
+
 # a standby that is promoted beside its primary
 my $primary = verity_node('primary', streaming => 1, conf => $log_setting . "max_connections = 20\n");
 $primary->safe_psql('postgres', q(CREATE TABLE t (id int PRIMARY KEY, a text) USING verity; INSERT INTO t SELECT g, 'row' FROM generate_series(1, 5) g));

@@ -126,6 +126,21 @@ temporary_key_get(void)
 	return temporary_key;
 }
 
+/*
+ * A new journal counts its serials from the start again, so that what is
+ * sealed under it needs another key.
+ */
+void
+verity_temporary_key_renew(void)
+{
+	if (temporary_key == NULL)
+		return;
+	if (contexts != NULL)
+		contexts_drop();
+	secmem_random(temporary_key, AEAD_KEY_SIZE);
+	secmem_random(&temporary_tag, sizeof(temporary_tag));
+}
+
 /* The DEK, checked against its commitment; NULL when it is not there. */
 const uint8 *
 keys_data_key(uint64 key_id)
