@@ -268,7 +268,13 @@ unfinished_path(void)
 {
 	static char path[MAXPGPATH];
 
-	snprintf(path, MAXPGPATH, "%s.verity-unfinished", verity_master_key_file);
+	/* cut short it could be the key's own name */
+	if (snprintf(path, MAXPGPATH, "%s.verity-unfinished", verity_master_key_file) >= MAXPGPATH)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the path in verity.master_key_file is too long"),
+				 errhint("Choose a path of at most %d bytes.",
+						 (int) (MAXPGPATH - 1 - strlen(".verity-unfinished")))));
 	return path;
 }
 
