@@ -85,7 +85,7 @@ $node->safe_psql('postgres', 'CREATE ROLE ada');
 like(errors_of('SET ROLE ada; SELECT verity_init_keystore()'), qr/42501: permission denied for function/,
 	'an ordinary role cannot make the keystore');
 $node->safe_psql('postgres', 'GRANT EXECUTE ON FUNCTION verity_init_keystore() TO ada');
-like(errors_of('SET ROLE ada; SELECT verity_init_keystore()'), qr/42501:  to make the keystore/,
+like(errors_of('SET ROLE ada; SELECT verity_init_keystore()'), qr/42501: must be superuser to make the keystore/,
 	'not even with the privilege');
 like(errors_of('SET ROLE ada; SHOW verity.master_key_file'), qr/42501: /,
 	'nor see where the key is');

