@@ -20,6 +20,7 @@
  *	  logical_log.c     writes this
  *	  logical_decode.c  the resource manager's rm_decode
  *	  logical_open.c    from sealed tuples to rows
+ *	  logical_check.c   whether a row can be one of the table that WAL names
  */
 #ifndef VERITY_LOGICAL_H
 #define VERITY_LOGICAL_H
@@ -109,5 +110,10 @@ extern void verity_decode(LogicalDecodingContext *ctx, XLogRecordBuffer *buf);
 
 /* Have the sealed tuples of this reorder buffer opened. */
 extern void verity_logical_open_changes(ReorderBuffer *rb);
+
+/* --- logical_check.c --- */
+
+/* Error unless a row's values, by the columns of rel, all lie within it. */
+extern void verity_logical_check_row(Relation rel, HeapTuple row);
 
 #endif							/* VERITY_LOGICAL_H */

@@ -35,6 +35,25 @@ typedef struct Decoding
 	RelFileLocator locator;
 } Decoding;
 
+/* What stands in WAL is not what verity logs. */
+static void
+damaged(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("a logged change of a verity table is too short to be decoded"),
+			 errhint("The WAL is damaged or was altered. Restore the WAL from an archive, and run verity_verify().")));
+}
+
+/* The record's main data, of which at least so many bytes are read. */
+static char *
+main_data(XLogReaderState *record, Size at_least)
+{
+	if (XLogRecGetDataLen(record) < at_least)
+		damaged();
+	return XLogRecGetData(record);
+}
+
 static VerityChangeTuple
 sealed_tuple(Decoding *decoding, SealedKind kind, Part first, Part second)
 {
@@ -68,7 +87,7 @@ sealed_row(Decoding *decoding, Part base, const char *logged, Size len)
 	Part		sealed;
 
 	if (logged == NULL || len < offset + RECORD_HEADER_SIZE + trailer)
-		elog(ERROR, "a logged verity record is too short to be decoded");
+		damaged();
 	sealed.bytes = logged + offset;
 	sealed.len = len - offset - trailer;
 	return sealed_tuple(decoding, toasted ? SEALED_ROW_TOASTED : SEALED_ROW, base, sealed);
@@ -78,10 +97,9 @@ sealed_row(Decoding *decoding, Part base, const char *logged, Size len)
 static Part
 base_behind(Decoding *decoding, Size offset)
 {
-	Part		base = {XLogRecGetData(decoding->record) + offset, sizeof(xl_verity_base)};
+	char	   *data = main_data(decoding->record, offset + sizeof(xl_verity_base));
+	Part		base = {data + offset, sizeof(xl_verity_base)};
 
-	if (XLogRecGetDataLen(decoding->record) < offset + base.len)
-		elog(ERROR, "a logged verity record has nothing to decode");
 	return base;
 }
 
@@ -107,7 +125,7 @@ queue(Decoding *decoding, ReorderBufferChange *change, bool partial)
 static void
 decode_insert(Decoding *decoding)
 {
-	xl_verity_insert *xlrec = (xl_verity_insert *) XLogRecGetData(decoding->record);
+	xl_verity_insert *xlrec = (xl_verity_insert *) main_data(decoding->record, sizeof(*xlrec));
 	ReorderBufferChange *change;
 	Part		base;
 	char	   *data;
@@ -126,7 +144,7 @@ decode_insert(Decoding *decoding)
 static void
 decode_multi_insert(Decoding *decoding)
 {
-	xl_verity_multi_insert *xlrec = (xl_verity_multi_insert *) XLogRecGetData(decoding->record);
+	xl_verity_multi_insert *xlrec = (xl_verity_multi_insert *) main_data(decoding->record, SizeOfVerityMultiInsert);
 	Part		base;
 	char	   *data;
 	char	   *end;
@@ -143,11 +161,11 @@ decode_multi_insert(Decoding *decoding)
 		uint16		len;
 
 		if (data == NULL || end - data < sizeof(len))
-			elog(ERROR, "a logged verity record is cut short");
+			damaged();
 		memcpy(&len, data, sizeof(len));
 		data += sizeof(len);
 		if (end - data < len)
-			elog(ERROR, "a logged verity record is cut short");
+			damaged();
 		change->data.tp.newtuple = sealed_row(decoding, base, data, len);
 		/* the pieces of all rows came before the first of these records */
 		change->data.tp.clear_toast_afterwards =
@@ -160,7 +178,7 @@ decode_multi_insert(Decoding *decoding)
 static void
 decode_update(Decoding *decoding, bool is_delete)
 {
-	xl_verity_update *xlrec = (xl_verity_update *) XLogRecGetData(decoding->record);
+	xl_verity_update *xlrec = (xl_verity_update *) main_data(decoding->record, sizeof(*xlrec));
 	Size		fixed = sizeof(*xlrec) + sizeof(xl_verity_base);
 	ReorderBufferChange *change;
 	Part		base;
@@ -187,7 +205,7 @@ decode_update(Decoding *decoding, bool is_delete)
 static void
 decode_speculative(Decoding *decoding, bool confirmed)
 {
-	xl_verity_speculative *xlrec = (xl_verity_speculative *) XLogRecGetData(decoding->record);
+	xl_verity_speculative *xlrec = (xl_verity_speculative *) main_data(decoding->record, sizeof(*xlrec));
 
 	if (xlrec->flags & XLV_LOGICAL)
 		queue(decoding,
@@ -216,7 +234,7 @@ decode_change(LogicalDecodingContext *ctx, XLogRecordBuffer *buf, uint8 info)
 	Decoding	decoding = {.ctx = ctx,.buf = buf,.record = record};
 
 	if (info == XLOG_VERITY_PIECE)
-		decoding.locator = ((xl_verity_piece *) XLogRecGetData(record))->locator;
+		decoding.locator = ((xl_verity_piece *) main_data(record, sizeof(xl_verity_piece)))->locator;
 	else
 		XLogRecGetBlockTag(record, 0, &decoding.locator, NULL, NULL);
 	if (VerityLocatorDatabase(decoding.locator) != ctx->slot->data.database)
@@ -269,6 +287,11 @@ verity_desc_piece(StringInfo buf, XLogReaderState *record)
 {
 	xl_verity_piece *piece = (xl_verity_piece *) XLogRecGetData(record);
 
+	if (XLogRecGetDataLen(record) < sizeof(*piece))
+	{
+		appendStringInfoString(buf, "too short for a piece");
+		return;
+	}
 	appendStringInfo(buf, "record " UINT64_FORMAT ".%u offset " UINT64_FORMAT " of " UINT64_FORMAT,
 					 piece->serial, piece->sequence, piece->offset, piece->total);
 }

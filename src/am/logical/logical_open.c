@@ -231,6 +231,16 @@ say_table(void *arg)
 	errcontext("logical decoding of a change of verity table \"%s\"", RelationGetRelationName(rel));
 }
 
+/* Open one of a change's tuples, as a row that the relation can have. */
+static VerityChangeTuple
+open_for(Relation relation, const SealedTuple *sealed, VerityChangeTuple (*open) (const SealedTuple *))
+{
+	VerityChangeTuple row = open(sealed);
+
+	verity_logical_check_row(relation, VerityChangeHeapTuple(row));
+	return row;
+}
+
 /* Open a change's tuples into *opened; false: it was a piece, and is done with. */
 static bool
 open_change(Relation relation, const ReorderBufferChange *change, ReorderBufferChange *opened)
@@ -250,9 +260,10 @@ open_change(Relation relation, const ReorderBufferChange *change, ReorderBufferC
 		is_row = false;
 	}
 	else if (sealed != NULL)
-		opened->data.tp.newtuple = open_row(sealed);
+		opened->data.tp.newtuple = open_for(relation, sealed, open_row);
 	if (change->data.tp.oldtuple != NULL)
-		opened->data.tp.oldtuple = open_old(get_sealed(VerityChangeHeapTuple(change->data.tp.oldtuple)));
+		opened->data.tp.oldtuple =
+			open_for(relation, get_sealed(VerityChangeHeapTuple(change->data.tp.oldtuple)), open_old);
 	error_context_stack = context.previous;
 	MemoryContextSwitchTo(caller);
 	return is_row;
