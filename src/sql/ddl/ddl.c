@@ -4,7 +4,8 @@
  *
  * The utility hook refuses what can be refused before it begins
  * (ddl_refuse.c); the object access hook catches drops and truncations that
- * come by way of something else: CASCADE, a schema, an owner.
+ * come by way of something else (CASCADE, a schema, an owner), and rules that
+ * make a view of a table.
  *
  * After a command that changes definitions, the tables that it touched are
  * marked dirty (xact.h), so that their definition is computed again at the
@@ -31,6 +32,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_extension.h"
+#include "catalog/pg_rewrite.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "sql/ddl/ddl.h"
@@ -39,9 +41,11 @@
 #include "sql/settings.h"
 #include "storage/lmgr.h"
 #include "tcop/utility.h"
+#include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 /* More relations than this in one command: all tables are marked. */
@@ -330,6 +334,49 @@ relation_dropped(Oid relid)
 	}
 }
 
+/* The relation of a rule just made, if it is ON SELECT; else InvalidOid. */
+static Oid
+relation_of_select_rule(Oid rule)
+{
+	Oid			result = InvalidOid;
+	Relation	catalog = table_open(RewriteRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	row;
+
+	ScanKeyInit(&key, Anum_pg_rewrite_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(rule));
+
+	/* the command that made it is still running */
+	scan = systable_beginscan(catalog, RewriteOidIndexId, true, SnapshotSelf, 1, &key);
+	row = systable_getnext(scan);
+	if (HeapTupleIsValid(row) && ((Form_pg_rewrite) GETSTRUCT(row))->ev_type == '0' + CMD_SELECT)
+		result = ((Form_pg_rewrite) GETSTRUCT(row))->ev_class;
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return result;
+}
+
+/*
+ * PostgreSQL 15 makes a view of an empty table that gets an ON SELECT rule, and
+ * takes its storage away without a word to the hook of drops.  Here the rule
+ * is made, the table is locked and its storage is still there: refuse that of a
+ * protected one, and journal the ledger's end.  A materialized view keeps its
+ * storage.
+ */
+static void
+rule_created(Oid rule)
+{
+	Oid			relid = relation_of_select_rule(rule);
+	Relation	rel;
+
+	if (!OidIsValid(relid) || get_rel_relkind(relid) != RELKIND_RELATION ||
+		!verity_is_table_oid(relid))
+		return;
+	rel = relation_open(relid, NoLock);
+	verity_storage_drop(rel, "make a view of");
+	relation_close(rel, NoLock);
+}
+
 /* Note what an access alters, for mark_collected. */
 static void
 note_access(ObjectAccessType access, Oid classId, Oid objectId)
@@ -361,6 +408,8 @@ verity_object_access(ObjectAccessType access, Oid classId, Oid objectId, int sub
 		else if (access == OAT_POST_ALTER && verity_is_journal_relation(objectId))
 			verity_refuse_journal_change(objectId, "alter");
 	}
+	else if (classId == RewriteRelationId && access == OAT_POST_CREATE)
+		rule_created(objectId);
 	else if (classId == ExtensionRelationId && access == OAT_DROP)
 		verity_refuse_extension_change(objectId, "drop");
 }

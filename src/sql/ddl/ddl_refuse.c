@@ -167,27 +167,24 @@ refuse_vacuum_full(VacuumStmt *statement)
 	}
 }
 
-/*
- * A rule that turns a table into a view takes the table's storage away: refuse
- * that of a protected one, and journal the ledger's end.  Where PostgreSQL
- * finds that the table cannot become a view, its error takes all that back.
- */
+/* A rule ON SELECT makes a view of a table: asked again when it is made. */
 static void
-check_rule(RuleStmt *statement)
+refuse_rule(RuleStmt *statement)
 {
-	Oid			relid = RangeVarGetRelid(statement->relation, NoLock, true);
-	Relation	rel;
-
 	refuse_if_journal(statement->relation, "make a rule on");
-	if (statement->event != CMD_SELECT || !OidIsValid(relid) ||
-		!object_ownercheck(RelationRelationId, relid, GetUserId()) || !verity_is_table_oid(relid))
-		return;
-	rel = try_relation_open(relid, AccessExclusiveLock);
-	if (rel == NULL)
-		return;
-	if (verity_is_table(rel))
-		verity_storage_drop(rel, "make a view of");
-	relation_close(rel, NoLock);
+	if (statement->event == CMD_SELECT)
+		refuse_if_protected(statement->relation, "make a view of");
+}
+
+/* The schema that CURRENT_SCHEMA stands for, if there is one. */
+static Oid
+current_schema_oid(void)
+{
+	List	   *path = fetch_search_path(false);
+	Oid			schema = path == NIL ? InvalidOid : linitial_oid(path);
+
+	list_free(path);
+	return schema;
 }
 
 /* Refuse the journal's schema in a publication, and tables in it. */
@@ -206,6 +203,8 @@ refuse_publication(List *objects)
 			named = get_rel_namespace(RangeVarGetRelid(object->pubtable->relation, NoLock, true));
 		else if (object->pubobjtype == PUBLICATIONOBJ_TABLES_IN_SCHEMA)
 			named = get_namespace_oid(object->name, true);
+		else if (object->pubobjtype == PUBLICATIONOBJ_TABLES_IN_CUR_SCHEMA)
+			named = current_schema_oid();
 		if (!OidIsValid(named) || named != schema || !verity_journal_exists())
 			continue;
 		ereport(ERROR,
@@ -270,7 +269,7 @@ verity_refuse_utility(Node *statement)
 			refuse_if_journal(((CreateTrigStmt *) statement)->relation, "make a trigger on");
 			break;
 		case T_RuleStmt:
-			check_rule((RuleStmt *) statement);
+			refuse_rule((RuleStmt *) statement);
 			break;
 		case T_CreatePolicyStmt:
 			refuse_if_journal(((CreatePolicyStmt *) statement)->table, "make a policy on");
