@@ -51,19 +51,30 @@ reach(Walk *walk, Oid class, Oid object)
 		walk->tables = lappend_oid(walk->tables, object);
 }
 
+/* The rows of a catalog of dependencies in which these two columns name the object. */
+static SysScanDesc
+scan_object(Relation catalog, Oid index, AttrNumber class_column, AttrNumber object_column,
+			const DependentObject *object)
+{
+	ScanKeyData keys[2];
+
+	/* the scan keeps a copy of the keys */
+	ScanKeyInit(&keys[0], class_column, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(object->class));
+	ScanKeyInit(&keys[1], object_column, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(object->object));
+	return systable_beginscan(catalog, index, true, NULL, 2, keys);
+}
+
 /* Go on to everything that depends on the object. */
 static void
 reach_dependents(Walk *walk, Relation depend, const DependentObject *object)
 {
-	ScanKeyData keys[2];
 	SysScanDesc scan;
 	HeapTuple	row;
 
-	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(object->class));
-	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(object->object));
-	scan = systable_beginscan(depend, DependReferenceIndexId, true, NULL, 2, keys);
+	scan = scan_object(depend, DependReferenceIndexId, Anum_pg_depend_refclassid, Anum_pg_depend_refobjid,
+					   object);
 	while (HeapTupleIsValid(row = systable_getnext(scan)))
 	{
 		Form_pg_depend form = (Form_pg_depend) GETSTRUCT(row);
@@ -77,15 +88,11 @@ reach_dependents(Walk *walk, Relation depend, const DependentObject *object)
 static void
 reach_owner(Walk *walk, Relation depend, const DependentObject *object)
 {
-	ScanKeyData keys[2];
 	SysScanDesc scan;
 	HeapTuple	row;
 
-	ScanKeyInit(&keys[0], Anum_pg_depend_classid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(object->class));
-	ScanKeyInit(&keys[1], Anum_pg_depend_objid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(object->object));
-	scan = systable_beginscan(depend, DependDependerIndexId, true, NULL, 2, keys);
+	scan = scan_object(depend, DependDependerIndexId, Anum_pg_depend_classid, Anum_pg_depend_objid,
+					   object);
 	while (HeapTupleIsValid(row = systable_getnext(scan)))
 	{
 		Form_pg_depend form = (Form_pg_depend) GETSTRUCT(row);
@@ -101,16 +108,13 @@ reach_owner(Walk *walk, Relation depend, const DependentObject *object)
 static void
 reach_of_role(Walk *walk, Oid role)
 {
+	DependentObject object = {AuthIdRelationId, role};
 	Relation	shdepend = table_open(SharedDependRelationId, AccessShareLock);
-	ScanKeyData keys[2];
 	SysScanDesc scan;
 	HeapTuple	row;
 
-	ScanKeyInit(&keys[0], Anum_pg_shdepend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(AuthIdRelationId));
-	ScanKeyInit(&keys[1], Anum_pg_shdepend_refobjid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(role));
-	scan = systable_beginscan(shdepend, SharedDependReferenceIndexId, true, NULL, 2, keys);
+	scan = scan_object(shdepend, SharedDependReferenceIndexId, Anum_pg_shdepend_refclassid, Anum_pg_shdepend_refobjid,
+					   &object);
 	while (HeapTupleIsValid(row = systable_getnext(scan)))
 	{
 		Form_pg_shdepend form = (Form_pg_shdepend) GETSTRUCT(row);
