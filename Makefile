@@ -4,7 +4,7 @@
 #   make check           build and pass the tests of one server
 #   make ecosystem       tools, drivers and ORMs on verity tables
 #   make upgrade NEW_PG_CONFIG=…   pg_upgrade from PG_CONFIG's server to a newer one
-#   make bench           speed, as ratios against heap
+#   make bench           speed, as ratios against heap; bench-sweeps: against sizes and clients; bench-report: both into docs/
 #   make torture [TIME=600] [SEED=n] [TORTURE="kill disk"]   crashes, full disks, torn standbys, random SQL
 #   make valgrind, make sanitize       the regression tests with memory watched
 #   make install installcheck PG_CONFIG=…   as in any PGXS extension
@@ -31,7 +31,7 @@ ISOLATION = $(patsubst test/isolation/specs/%.spec,%,$(sort $(wildcard test/isol
 ISOLATION_OPTS = --inputdir=test/isolation --load-extension=verity
 
 # these need no server, nor its headers: the scripts install what is missing
-ifneq ($(filter check demo ecosystem upgrade bench torture valgrind sanitize prerequisites,$(MAKECMDGOALS)),)
+ifneq ($(filter check demo ecosystem upgrade bench bench-sweeps bench-report torture valgrind sanitize prerequisites,$(MAKECMDGOALS)),)
 
 check:
 	@PG_CONFIG='$(PG_CONFIG)' scripts/check
@@ -43,13 +43,17 @@ upgrade:
 	@PG_CONFIG='$(PG_CONFIG)' NEW_PG_CONFIG='$(NEW_PG_CONFIG)' scripts/check-upgrade
 bench:
 	@PG_CONFIG='$(PG_CONFIG)' test/bench/run
+bench-sweeps:
+	@PG_CONFIG='$(PG_CONFIG)' test/bench/sweeps
+bench-report:
+	@test/bench/report
 torture:
 	@PG_CONFIG='$(PG_CONFIG)' TIME='$(TIME)' SEED='$(SEED)' TORTURE='$(TORTURE)' test/torture/run
 valgrind sanitize:
 	@PG_CONFIG='$(PG_CONFIG)' test/torture/memory $@
 prerequisites:
 	@scripts/prerequisites check
-.PHONY: check demo ecosystem upgrade bench prerequisites torture valgrind sanitize
+.PHONY: check demo ecosystem upgrade bench bench-sweeps bench-report prerequisites torture valgrind sanitize
 
 else
 

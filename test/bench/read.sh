@@ -1,25 +1,34 @@
-# Read paths, verification and memory: sourced by run, whose functions it uses.
-#
-# Where not heap and verity are compared, the name of the row says what stands in heap's column.  VERSIONS is how many a
-# hot row has (100000), LOAD_ROWS how many rows one transaction loads where memory is measured (2000000).
-if [ -n "${QUICK:-}" ]; then : "${VERSIONS:=12000}" "${LOAD_ROWS:=200000}"; fi
-versions=${VERSIONS:-100000} load_rows=${LOAD_ROWS:-2000000} ago=10000
+# Loading, read paths, verification and memory: sourced by run, whose functions and settings it uses.
 
-wanted() { [[ $1 =~ ${ONLY:-} ]]; }
+bench_load() {
+	sides=$all_sides compare "COPY of $rows rows" rows/s m_copy
+	# what follows needs those rows
+	if ! wanted "COPY of $rows rows"; then for db in $all_sides; do m_copy "$db" >"$work/copied"; done; fi
+	compare 'count(*)' rows/s m_count
+	if wanted 'disk space'; then
+		record 'disk space of those rows' bytes "$(size_of heap)" "$(size_of verity)"
+		show 'disk space of those rows'
+	fi
+	sides=$all_sides compare 'full scan reading columns, serial' rows/s m_scan 0
+	sides=$all_sides compare 'full scan reading columns, 2 workers' rows/s m_scan 2
+	compare 'index build' rows/s m_index
+	for db in heap verity; do sql "$db" -c 'SET client_min_messages = warning' -c 'DROP INDEX IF EXISTS wide_a'; done
+	bench_verify
+}
 
-# One measurement, as in run: a rate, more being better.
-m_scan_with() { # m_scan_with DATABASE WORKERS
-	per_second "$rows" "$(seconds_of "$1" "SET max_parallel_workers_per_gather = $2; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0;
-		SELECT sum(a), max(b), count(c) FROM wide")"
+# The journal has little in it yet but the load, so that it is the table's records that are verified.
+bench_verify() {
+	local bytes
+	bytes=$(record_bytes wide)
+	compare 'verify, one process, no keys : leaf hashes' rows/s m_verify wide false "$bytes"
+	compare 'verify, one process, with keys : leaf hashes' rows/s m_verify wide true "$bytes"
+	compare 'verify, 2 workers, no keys : 1 worker' rows/s m_workers
 }
-m_index() {
-	sql "$1" -c 'SET client_min_messages = warning; DROP INDEX IF EXISTS wide_a'
-	per_second "$rows" "$(seconds_of "$1" 'SET max_parallel_maintenance_workers = 0; CREATE INDEX wide_a ON wide (a)')"
-}
+
 m_updated() { # in heap's place: the fresh table
 	local table=updated
 	if [ "$1" = heap ]; then table=fresh; fi
-	per_second "$((rows / 5))" "$(seconds_of verity "SET max_parallel_workers_per_gather = 0; SELECT sum(a), max(b), count(c) FROM $table")"
+	per_second "$((rows / 5))" "$(seconds_of verity "SELECT sum(a), max(b), count(c) FROM $table" 'max_parallel_workers_per_gather = 0')"
 }
 m_hot() { # in heap's place: the row with one version
 	local id=1
@@ -27,12 +36,6 @@ m_hot() { # in heap's place: the row with one version
 	echo "SELECT v, pad FROM hot WHERE id = $id" >"$work/bench/hot.sql"
 	tps_of verity 1 -f "$work/bench/hot.sql"
 }
-verify_rate() { per_second "$rows" "$(seconds_of verity "SELECT count(*) FROM verity_verify('wide', with_keys => false, workers => $1)")"; }
-m_verify() { # in heap's place: hashing leaves of those records' size, and nothing else
-	if [ "$1" = verity ]; then verify_rate 0; return; fi
-	as_server_user test/bench/core_bench "$record_bytes" | awk '/^leaf_ns/ {print 1e9 / $2}'
-}
-m_workers() { if [ "$1" = heap ]; then verify_rate 1; else verify_rate 2; fi; }
 
 # Current rows after ten updates of each, and a vacuum.
 updated_make() {
@@ -59,6 +62,19 @@ as_of_ms() {
 	sql verity -f "$work/bench/as_of.sql" | sed -nE 's/^Time: ([0-9.]+) ms.*/\1/p' | median
 }
 
+bench_read() {
+	if wanted 'scan after 10 updates : fresh table'; then
+		updated_make
+		compare 'scan after 10 updates : fresh table' rows/s m_updated
+	fi
+	if wanted "row of $versions versions : fresh row" || wanted 'by key as of'; then
+		hot_make
+		compare "row of $versions versions : fresh row" tps m_hot
+		record "by key as of $ago versions ago" ms - "$(as_of_ms)"
+		show "by key as of $ago versions ago"
+	fi
+}
+
 # The most private memory, in MB, that a session and its workers have while they run a statement.
 children_kb() {
 	local child
@@ -80,30 +96,13 @@ peak_mb() { # peak_mb DATABASE STATEMENT
 }
 memory() { # memory LABEL HEAP-STATEMENT VERITY-STATEMENT
 	local h v
-	if ! wanted "$1"; then return 0; fi
+	wanted "$1" || return 0
 	h=$(peak_mb heap "$2") v=$(peak_mb verity "$3")
-	printf '%-36s %12.1f %12.1f  %-8s %+6.1f\n' "$1" "$h" "$v" MB "$(awk -v h="$h" -v v="$v" 'BEGIN {print v - h}')"
+	record "$1" MB "$h" "$v"
+	show "$1"
 }
 
-bench_read() {
-	compare 'full scan reading columns, serial' rows/s m_scan_with 0
-	compare 'full scan, two parallel workers' rows/s m_scan_with 2
-	compare 'index build' rows/s m_index
-	for db in heap verity; do sql "$db" -c 'DROP INDEX IF EXISTS wide_a' 2>"$work/notice.log"; done
-	if wanted 'scan after 10 updates : fresh table'; then
-		updated_make
-		compare 'scan after 10 updates : fresh table' rows/s m_updated
-	fi
-	if wanted "row of $versions versions : fresh row" || wanted 'as of'; then
-		hot_make
-		compare "row of $versions versions : fresh row" tps m_hot
-		printf '%-36s %25s  %-8s %6.3f\n' "by key as of $ago versions ago" '' ms "$(as_of_ms)"
-	fi
-	record_bytes=$(sql verity -c "SELECT split_part(found, ' ', 5)::bigint / split_part(found, ' ', 1)::bigint
-		FROM verity_verify('wide', with_keys => false) WHERE object = 'public.wide' AND check_name = 'summary'")
-	as_server_user make -s -C test/bench
-	compare 'verify, one process : leaf hashes' rows/s m_verify
-	compare 'verify, 2 workers : 1 worker' rows/s m_workers
+bench_memory() {
 	memory 'memory of verify : count(*)' 'SELECT count(*) FROM wide' "SELECT count(*) FROM verity_verify('wide', with_keys => true)"
 	memory "memory, $load_rows rows at once" \
 		"CREATE TABLE loaded AS SELECT g AS a, md5(g::text) AS b FROM generate_series(1, $load_rows) g" \
