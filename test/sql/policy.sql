@@ -23,6 +23,13 @@ TRUNCATE pol.kept;
 ALTER TABLE pol.kept ALTER COLUMN id TYPE bigint;
 ALTER TABLE pol.kept ADD COLUMN r double precision DEFAULT random();
 ALTER TABLE pol.kept SET ACCESS METHOD heap;
+DO $$
+BEGIN
+	EXECUTE 'ALTER TABLE pol.kept SET ACCESS METHOD ' ||
+		CASE WHEN current_setting('server_version_num')::int < 170000 THEN 'heap' ELSE 'DEFAULT' END;
+EXCEPTION WHEN OTHERS THEN
+	RAISE NOTICE '%', SQLERRM;
+END $$;
 ALTER TABLE pol.kept SET UNLOGGED;
 VACUUM FULL pol.kept;
 CLUSTER pol.kept USING kept_pkey;

@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "access/relation.h"
+#include "access/tableam.h"
 #include "am/journal/journal.h"
 #include "am/table.h"
 #include "catalog/namespace.h"
@@ -108,6 +109,15 @@ refuse_if_protected(RangeVar *name, const char *operation)
 	relation_close(rel, AccessShareLock);
 }
 
+/* Does the command take the table's access method away?  DEFAULT has no name. */
+static bool
+leaves_verity(const AlterTableCmd *cmd)
+{
+	const char *name = cmd->name ? cmd->name : default_table_access_method;
+
+	return cmd->subtype == AT_SetAccessMethod && strcmp(name, "verity") != 0;
+}
+
 static void
 refuse_alter_table(AlterTableStmt *statement)
 {
@@ -118,7 +128,7 @@ refuse_alter_table(AlterTableStmt *statement)
 	{
 		AlterTableCmd *cmd = lfirst_node(AlterTableCmd, lc);
 
-		if (cmd->subtype == AT_SetAccessMethod && strcmp(cmd->name, "verity") != 0)
+		if (leaves_verity(cmd))
 			refuse_if_protected(statement->relation, "change the access method of");
 		else if (cmd->subtype == AT_SetUnLogged)
 			refuse_if_protected(statement->relation, "change the persistence of");
