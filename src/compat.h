@@ -75,6 +75,7 @@ typedef bool TU_UpdateIndexes;
 /* a change's relation, in the reorder buffer */
 #define rlocator relnode
 #define VerityLocatorDatabase(locator) ((locator).dbNode)
+#define VerityLocatorSpace(locator) ((locator).spcNode)
 
 typedef int DateTimeErrorExtra;
 typedef PGAlignedBlock PGIOAlignedBlock;
@@ -135,6 +136,7 @@ find_option(const char *name, bool create_placeholders, bool skip_errors, int el
 }
 #else
 #define VerityLocatorDatabase(locator) ((locator).dbOid)
+#define VerityLocatorSpace(locator) ((locator).spcOid)
 #define VERITY_FAILSAFE_BEGIN() (VacuumFailsafeActive = true)
 #define VERITY_SET_HEAPREL(info, rel) ((info)->heaprel = (rel))
 #endif

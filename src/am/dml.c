@@ -172,6 +172,7 @@ verity_tuple_insert_speculative(Relation rel, TupleTableSlot *slot, CommandId ci
 {
 	Assert(token != 0);
 	insert_one(rel, slot, cid, options, bistate, token);
+	VERITY_STOP("speculation-placed");
 }
 
 /* The id, leaf and TOAST pointer of the record that a speculation placed. */
@@ -248,6 +249,7 @@ verity_tuple_complete_speculative(Relation rel, TupleTableSlot *slot, uint32 tok
 	record_id	id;
 	hash256		leaf;
 
+	VERITY_STOP("speculation-indexed");
 	if (!verity_fetch_record(rel, &slot->tts_tid, &buffer, &record, false))
 		elog(ERROR, "speculative record is gone");
 	read_placed(&record, &id, &leaf, &toast_pointer);
@@ -259,11 +261,13 @@ verity_tuple_complete_speculative(Relation rel, TupleTableSlot *slot, uint32 tok
 			verity_xact_fold(vrel, &id, &leaf);
 		return;
 	}
+	VERITY_STOP("speculation-killed");
 	if (toast_pointer)
 		toast_delete_datum(rel, PointerGetDatum(toast_pointer), true);
 	if (vrel->journalled)
 		verity_xact_discard(vrel, id.sequence);
 	pgstat_count_heap_delete(rel);
+	VERITY_STOP("speculation-discarded");
 }
 
 /* Gather the logged bytes of the drafts on a page, each behind its length, for one reference. */

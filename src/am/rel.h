@@ -9,6 +9,8 @@
 #include "compat.h"
 #include "utils/rel.h"
 
+struct VerityStorageTag;
+
 /*
  * Cached for each verity table that this backend touched.  The pointer stays
  * good for the backend's life (slots keep it); the fields are refreshed by
@@ -36,6 +38,7 @@ typedef struct VerityRel
 								 * (INDEX_ATTR_BITMAP_KEY): decide the lock */
 	Bitmapset  *identity_attrs; /* columns of primary key and replica identity:
 								 * decide ENVELOPE_SAME_KEY */
+	struct VerityStorageTag *storage_tag;	/* last made (seal_storage.c), or NULL */
 } VerityRel;
 
 extern VerityRel *verity_rel(Relation rel);

@@ -10,6 +10,7 @@
 /* What a derived key is for: the info of HKDF, one for each use. */
 #define KDF_INFO_RECORDS "verity v1 records"
 #define KDF_INFO_OLD_ROWS "verity v1 old rows"
+#define KDF_INFO_LOGGED_STORAGE "verity v1 logged storage"
 #define KDF_INFO_COMMITMENT "verity v1 commitment"
 #define KDF_INFO_JOURNAL "verity v1 journal"
 #define KDF_INFO_KEYSTORE "verity v1 keystore"

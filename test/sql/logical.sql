@@ -155,6 +155,15 @@ SELECT count(*) FILTER (WHERE data LIKE 'streaming change%') BETWEEN 500 AND 600
 FROM pg_logical_slot_get_changes('regress_verity', NULL, NULL, 'include-xids', '0', 'stream-changes', '1');
 RESET logical_decoding_work_mem;
 
+-- user catalog tables
+CREATE TABLE catalogue (a int) USING verity WITH (user_catalog_table = true);
+CREATE TABLE catalogue (a int) USING verity;
+ALTER TABLE catalogue SET (user_catalog_table = true);
+ALTER TABLE catalogue SET (user_catalog_table = false, fillfactor = 70);
+CREATE TABLE heap_catalogue (a int) USING heap WITH (user_catalog_table = true);
+ALTER TABLE heap_catalogue SET ACCESS METHOD verity;
+DROP TABLE catalogue, heap_catalogue;
+
 SELECT severity, check_name, object, detail FROM verity_verify() WHERE severity <> 'info';
 SELECT pg_drop_replication_slot('regress_verity');
 DROP FUNCTION decoded();

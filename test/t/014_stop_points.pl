@@ -24,7 +24,7 @@ $node->safe_psql('postgres', stop_tables());
 my $state = stop_state($node);
 for my $point (sort { "$work{$a} $a" cmp "$work{$b} $b" } grep { !$ENV{POINT} || $_ eq $ENV{POINT} } keys %work)
 {
-	my $action = $ENV{ACTION} // ($point =~ /-changed$/ ? 'kill' : 'flush');
+	my $action = $ENV{ACTION} // ($point =~ /-changed(?::\d+)?$/ ? 'kill' : 'flush');
 	my @wrong = stop_and_check($state, $work{$point}, $point, $action);
 	is(join("\n", @wrong), '', "$action at $point");
 }

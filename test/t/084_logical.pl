@@ -9,6 +9,7 @@ use FindBin;
 use lib $FindBin::RealBin;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use StopPoints qw(meddling_tables);
 use Test::More;
 use VerityTest;
 
@@ -293,7 +294,7 @@ sub put_back
 }
 
 exchange('keystore/keystore', 'before');
-peek_error(qr/55000: a logged change of a verity table cannot be opened: data key \d+ is not in the keystore.*HINT:  Restore the keystore.*logical decoding of a change of verity table "late"/s,
+peek_error(qr/55000: a logged change of a verity table cannot be opened: data key \d+ is not in the keystore.*HINT:  Restore the keystore.*logical decoding of a change of verity table "late" at LSN [0-9A-F]+\/[0-9A-F]+, in transaction \d+/s,
 	'a data key that is lost');
 my $log = -s $publisher->logfile;
 $subscriber->safe_psql('postgres', 'ALTER SUBSCRIPTION everything ENABLE');
@@ -356,6 +357,24 @@ is_deeply([ files_containing($_->data_dir, $sealed) ], [], $_->name . ': nor is 
 cmp_ok(scalar(grep { m{^pg_wal/} } files_containing($publisher->data_dir, $plain)), '>', 0, 'that of a heap table is in the WAL');
 
 $subscriber->safe_psql('postgres', 'DROP SUBSCRIPTION everything');
+
+#
+# Ciphertexts of speculative insertions that were killed go at once, not at the transaction's end
+#
+$publisher->safe_psql('postgres', meddling_tables());
+$publisher->safe_psql('postgres', q(SELECT pg_create_logical_replication_slot('killed', 'test_decoding')));
+$publisher->safe_psql('postgres', join "\n", 'BEGIN;', (
+	map { "SET LOCAL test.calls = 0; INSERT INTO conflict_v SELECT $_, string_agg(md5(random()::text), '') FROM generate_series(1, 300) ON CONFLICT DO NOTHING;" }
+	  1 .. 20), 'INSERT INTO heap_notes VALUES (0); COMMIT;');
+my (undef, $killed, $debug) = $publisher->psql('postgres', "SET client_min_messages = debug2;
+	SELECT count(*) FILTER (WHERE data LIKE 'table public.conflict_v: INSERT%-%'), count(*) FILTER (WHERE data LIKE 'table public.conflict_v: INSERT: id[bigint]:1 %')
+	FROM pg_logical_slot_peek_changes('killed', NULL, NULL)");
+is($killed, '20|0', 'speculative insertions were killed');
+my ($most, $left) = $debug =~ /held (\d+) bytes of ciphertexts at most, (\d+) at the end/;
+cmp_ok($most, '>', 2000, 'their ciphertexts were held');
+cmp_ok($most, '<', 20000, 'one at a time');
+is($left, 0, 'and dropped');
+$publisher->safe_psql('postgres', q(SELECT pg_drop_replication_slot('killed')));
 verify_is_clean($publisher, 'the publisher');
 verify_is_clean($subscriber, 'the subscriber');
 done_testing();

@@ -1,5 +1,6 @@
 # Logical decoding of forged WAL: the bytes of a row are authentic, but the
-# table that its WAL record names, and the record's own length, are not.
+# table that its WAL record names, the record's own length, and the columns that
+# the catalog gives to the table, are not.
 use strict;
 use warnings;
 
@@ -10,7 +11,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use VerityTest;
 
-my $node = verity_node('forged', conf => "wal_level = logical\nautovacuum = off\nwal_compression = off\n");
+my $node = verity_node('forged', checksums => 0, conf => "wal_level = logical\nautovacuum = off\nwal_compression = off\n");
 
 sub crc32c
 {
@@ -66,16 +67,16 @@ sub locator
 		FROM pg_database d WHERE d.datname = current_database()));
 }
 
-# What decoding says of a row of notes, once code changed its WAL record: it
+# What decoding says of what sql does to notes, once code changed its WAL record: it
 # gets a reference to the record and where in it the table's locator is.
 sub decode_forged
 {
-	my ($what, $code) = @_;
+	my ($what, $code, $sql) = @_;
 	my $notes = locator('notes');
 	$node->safe_psql('postgres', q(INSERT INTO notes VALUES (1, 'first'); SELECT pg_switch_wal()));
 	$node->safe_psql('postgres', q(SELECT pg_create_logical_replication_slot('forged', 'test_decoding')));
 	my $start = $node->safe_psql('postgres', 'SELECT pg_current_wal_insert_lsn()');
-	$node->safe_psql('postgres', q(INSERT INTO notes VALUES (2, 'second')));
+	$node->safe_psql('postgres', $sql // q(INSERT INTO notes VALUES (2, 'second')));
 	my $end = $node->safe_psql('postgres', 'SELECT pg_current_wal_insert_lsn()');
 	my ($file, $at) = wal_place($start);
 	my (undef, $stop) = wal_place($end);
@@ -87,18 +88,46 @@ sub decode_forged
 	});
 	$node->start;
 	is($forged, 1, "$what: a record is forged");
+	return peek();
+}
+
+# What decoding says of the slot's changes.  Without the slot, then.
+sub peek
+{
 	my ($rc, $out, $err) = $node->psql('postgres',
-		"\\set VERBOSITY verbose\nSELECT data FROM pg_logical_slot_peek_changes('forged', NULL, NULL)");
+		"\\set VERBOSITY verbose\nSELECT lsn, data FROM pg_logical_slot_peek_changes('forged', NULL, NULL)");
 	$node->safe_psql('postgres', q(SELECT pg_drop_replication_slot('forged')));
 	return "$out$err";
 }
 
-# A row of notes, logged as one of another table.
+# A change of notes, logged as one of another table.
 sub decode_as
 {
-	my ($table) = @_;
+	my ($table, $sql) = @_;
 	my $other = locator($table);
-	return decode_forged("notes as $table", sub { substr(${ $_[0] }, $_[1], 12) = $other; 1 });
+	return decode_forged("notes as $table", sub { substr(${ $_[0] }, $_[1], 12) = $other; 1 }, $sql);
+}
+
+# Have the catalog say, in its file, that a column of notes is this long.
+sub column_is_long
+{
+	my ($column, $len) = @_;
+	my $file = $node->data_dir . '/' . $node->safe_psql('postgres', q(SELECT pg_relation_filepath('pg_attribute')));
+	my $row = pack 'L a64', $node->safe_psql('postgres', q(SELECT 'notes'::regclass::oid)), $column;
+	# behind attrelid, attname and atttypid, and, before 17, attstattarget
+	my $before = $node->pg_version >= 17 ? 72 : 76;
+	$node->stop('fast');
+	my $changed = 0;
+	for my $block (0 .. (-s $file) / 8192 - 1)
+	{
+		my $at = index(read_page($file, $block), $row);
+		next if $at < 0;
+		patch_file($file, $block * 8192 + $at + $before, 2, sub { pack 's', $len });
+		$changed++;
+	}
+	unlink glob($node->data_dir . '/base/*/pg_internal.init');
+	$node->start;
+	return $changed;
 }
 
 # Main data of 2 bytes: the others become the block's.  Their lengths are
@@ -119,11 +148,26 @@ $node->safe_psql('postgres', q(
 	CREATE TABLE long_values (id int, v name) USING verity;
 	CREATE TABLE one_column (id int) USING verity;
 	CREATE TABLE aligned (id bigint, v bigint) USING verity));
-my $refused = qr/XX001: a logged row is none of table "(\w+)".*HINT:.*verity_verify/s;
-like(decode_as('same'), qr/table public.same: INSERT: id\[integer\]:2 v\[text\]:'second'/,
-	'a row is read by the columns of the table that WAL names');
-like(decode_as($_), $refused, "notes as $_: refused") for qw(long_values one_column aligned);
-like(decode_forged('short main data', \&shorten), qr/XX001: a logged change of a verity table is too short.*HINT:.*verity_verify/s,
+my $refused = qr/XX001: logged record \d+\.\d+ was not written to the table that its WAL record names.*HINT:.*table "(\w+)" at LSN [0-9A-F]+\/[0-9A-F]+, in transaction \d+/s;
+for my $table (qw(same long_values one_column aligned))
+{
+	my $said = decode_as($table);
+	like($said, $refused, "notes as $table: refused");
+	unlike($said, qr/second/, 'and not shown');
+}
+$node->safe_psql('postgres', 'ALTER TABLE notes REPLICA IDENTITY FULL');
+like(decode_as('same', q(DELETE FROM notes WHERE id = 2)), $refused, 'an old row as one of another table: refused');
+like(decode_forged('no change', sub { 1 }), qr/INSERT: id\[integer\]:2/, 'a record with a new checksum alone is decoded');
+
+$node->safe_psql('postgres', q(SELECT pg_create_logical_replication_slot('forged', 'test_decoding')));
+$node->safe_psql('postgres', q(INSERT INTO notes VALUES (2, 'second')));
+my ($lsn) = $node->safe_psql('postgres', q(SELECT lsn FROM pg_logical_slot_peek_changes('forged', NULL, NULL) WHERE data LIKE 'table%'));
+is(column_is_long('v', 64), 1, 'the catalog says that a column is longer');
+like(peek(), qr/XX001: a logged row is none of table "notes".*HINT:.*verity_verify.*at LSN \Q$lsn\E, in transaction/s,
+	'a row that ends before its columns do: refused, with its LSN');
+is(column_is_long('v', -1), 1, 'the catalog is as before');
+
+like(decode_forged('short main data', \&shorten), qr/XX001: a logged change of a verity table is too short.*DETAIL:  It is the WAL record at LSN [0-9A-F]+\/[0-9A-F]+\..*HINT:.*verity_verify/s,
 	'short main data: refused');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM notes'), 10, 'the server is up');
 done_testing();

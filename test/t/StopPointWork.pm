@@ -79,6 +79,15 @@ sub work_write
 	return armed($state, $point, $action, write_sql(++$state->{n}));
 }
 
+# A speculative insertion that meets a conflict: it is killed, which is the second change of one where the
+# writing before was confirmed.
+sub work_conflict
+{
+	my ($state, $point, $action) = @_;
+	my $first = $point =~ /:2$/ ? write_sql(++$state->{n}) : '';
+	return armed($state, $point, $action, $first . conflict_sql(++$state->{n}));
+}
+
 # An entry of several fragments, from many savepoints that were rolled back.
 sub fragments_sql
 {

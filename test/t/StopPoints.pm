@@ -19,8 +19,8 @@ use Test::More;
 use VerityTest;
 
 our @EXPORT = qw(
-  stop_points_in_source stop_point_work stop_tables
-  script_file run_script script_header write_sql what_is_wrong
+  stop_points_in_source stop_point_work stop_tables meddling_tables
+  script_file run_script script_header write_sql conflict_sql what_is_wrong
 );
 
 # The names in the source.
@@ -42,9 +42,10 @@ sub stop_point_work
 {
 	my %by_work = (
 		write => [ qw(insert-changed insert-logged multi-insert-changed multi-insert-logged
-			  speculation-changed speculation-logged update-changed update-logged
+			  speculation-placed speculation-indexed speculation-changed speculation-logged update-changed update-logged
 			  idempotency-claimed pre-commit journal-changed journal-logged
 			  entry-fragment entry-written entry-whole entry-appended committed) ],
+		conflict => [qw(speculation-killed speculation-discarded speculation-changed:2 speculation-logged:2)],
 		fragments => [qw(entry-fragment:2)],
 		tail => [qw(tail-cut)],
 		open => [qw(tail-recovered generation-written generation-voided generation-flushed)],
@@ -80,7 +81,34 @@ sub stop_tables
 		$tables .= "CREATE TABLE $table->[0] (id bigint PRIMARY KEY, n int, val text) $table->[1];"
 		  . "CREATE INDEX ON $table->[0] (n);";
 	}
-	return "$tables CREATE TABLE done (n bigint); CREATE TABLE m (id int, filler text) USING verity;";
+	return "$tables CREATE TABLE done (n bigint); CREATE TABLE m (id int, filler text) USING verity;" . meddling_tables();
+}
+
+# Tables whose index meets a conflict that was not there when it was looked for:
+# when it is asked for a row's key for the second time, another session has written one.
+sub meddling_tables
+{
+	my $sql = q(
+		CREATE EXTENSION dblink;
+		CREATE FUNCTION meddle_write(id bigint) RETURNS void LANGUAGE plpgsql AS $$
+		BEGIN
+			PERFORM dblink_exec(format('dbname=%s host=%s port=%s', current_database(),
+				current_setting('unix_socket_directories'), current_setting('port')),
+				format('INSERT INTO conflict_v VALUES (%s); INSERT INTO conflict_h VALUES (%1$s)', -id));
+		END $$;
+		CREATE FUNCTION meddle(id bigint) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS $$
+		DECLARE
+			calls int := nullif(current_setting('test.calls', true), '')::int + 1;
+		BEGIN
+			PERFORM set_config('test.calls', calls::text, true);
+			IF calls = 2 THEN
+				PERFORM meddle_write(id);
+			END IF;
+			RETURN abs(id);
+		END $$;);
+	$sql .= "CREATE TABLE conflict_$_->[0] (id bigint PRIMARY KEY, val text) $_->[1]; CREATE UNIQUE INDEX ON conflict_$_->[0] (meddle(id));"
+	  for [ 'v', 'USING verity' ], [ 'h', '' ];
+	return $sql;
 }
 
 # Arm a point for the session.
@@ -112,6 +140,17 @@ sub write_sql
 	return "$sql INSERT INTO done VALUES ($n);\nCOMMIT;\n\\echo $n\n";
 }
 
+# A transaction whose speculative insertion of a long row is killed.
+sub conflict_sql
+{
+	my ($n) = @_;
+	my $long = "(SELECT string_agg(md5((g + $n)::text), '') FROM generate_series(1, 200) g)";
+	my $sql = "BEGIN; SET LOCAL verity.reason = '$n'; SET LOCAL test.calls = 0;\n";
+	$sql .= "INSERT INTO conflict_$_ VALUES ($n, $long) ON CONFLICT DO NOTHING;\n" for 'v', 'h';
+	return "$sql UPDATE conflict_v SET val = 'met' WHERE id = -$n; UPDATE conflict_h SET val = 'met' WHERE id = -$n;\n"
+	  . "INSERT INTO done VALUES ($n);\nCOMMIT;\n\\echo $n\n";
+}
+
 # A script in a file: a psql that leaves early would break a pipe.
 sub script_file
 {
@@ -141,7 +180,9 @@ sub what_is_wrong
 	my ($node, $acknowledged) = @_;
 	my @wrong;
 	my ($differ, $last, $entries) = split /\|/, $node->safe_psql('postgres', q(
-		SELECT (SELECT count(*) FROM ((TABLE v EXCEPT ALL TABLE h) UNION ALL (TABLE h EXCEPT ALL TABLE v)) d),
+		SELECT (SELECT count(*) FROM ((TABLE v EXCEPT ALL TABLE h) UNION ALL (TABLE h EXCEPT ALL TABLE v)) d)
+			+ (SELECT count(*) FROM ((TABLE conflict_v EXCEPT ALL TABLE conflict_h) UNION ALL
+				(TABLE conflict_h EXCEPT ALL TABLE conflict_v)) d),
 			(SELECT coalesce(max(n), 0) FROM done),
 			(SELECT count(*) FROM done FULL JOIN
 				(SELECT reason FROM verity.journal WHERE outcome = 'committed' AND reason ~ '^\d+$') j

@@ -49,11 +49,12 @@ autovacuum = off
 #	conf       more lines of postgresql.conf
 #	extension  0: leave out CREATE EXTENSION
 #	start      0: do not even start it
+#	extra      more arguments of initdb
 sub verity_node
 {
 	my ($name, %opt) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
-	my @extra = ('--no-locale', '-E', 'UTF8');
+	my @extra = ('--no-locale', '-E', 'UTF8', @{ $opt{extra} // [] });
 	if ($opt{checksums} // 1)
 	{
 		push @extra, '--data-checksums';

@@ -64,7 +64,8 @@ sub load_begin
 	{
 		$next->{$client} //= $client * RANGE;
 		my $script = $client == 1 && $opt{arm} ? $opt{arm} : '';
-		$script .= write_sql(++$next->{$client}) . ($_ % 7 ? '' : aborted_sql()) for 1 .. ($opt{transactions} // PER_ROUND);
+		$script .= write_sql(++$next->{$client}) . ($_ % 7 ? '' : aborted_sql() . conflict_sql(++$next->{$client}))
+		  for 1 .. ($opt{transactions} // PER_ROUND);
 		push @clients, start_client($node, $script);
 	}
 	push @clients, start_client($node, house_sql() x 30) if !$opt{no_house};

@@ -71,6 +71,26 @@ contexts_ready(void)
 	return contexts;
 }
 
+bool
+verity_logged_key_exists(uint64 key_id)
+{
+	return keys_data_key(key_id) != NULL;
+}
+
+const uint8 *
+verity_logged_key(uint64 key_id)
+{
+	const uint8 *dek = keys_data_key(key_id);
+
+	if (dek == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("a logged change of a verity table cannot be opened: data key " UINT64_FORMAT " is not in the keystore",
+						key_id),
+				 errhint("Restore the keystore directory from its newest copy, or go past the change with pg_replication_slot_advance().")));
+	return dek;
+}
+
 /* The cipher context of a key; errors when the key is not to be had. */
 static aead_context *
 context_get(uint64 key_id, const xl_verity_base *base, bool old_rows)
@@ -78,27 +98,19 @@ context_get(uint64 key_id, const xl_verity_base *base, bool old_rows)
 	LogicalKey	key = {.key_id = key_id,.old_rows = old_rows};
 	LogicalContext *entry;
 	aead_context *aead;
-	const uint8 *dek;
 
 	memcpy(key.salt, base->salt, sizeof(key.salt));
 	entry = contexts ? hash_search(contexts, &key, HASH_FIND, NULL) : NULL;
 	if (entry != NULL)
 		return entry->aead;
-	dek = keys_data_key(key_id);
-	if (dek == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("a logged change of a verity table cannot be opened: data key " UINT64_FORMAT " is not in the keystore",
-						key_id),
-				 errhint("Restore the keystore directory from its newest copy, or go past the change with pg_replication_slot_advance().")));
-	aead = keys_context_make(dek, base->salt, old_rows ? KDF_INFO_OLD_ROWS : KDF_INFO_RECORDS);
+	aead = keys_context_make(verity_logged_key(key_id), base->salt, old_rows ? KDF_INFO_OLD_ROWS : KDF_INFO_RECORDS);
 	entry = hash_search(contexts_ready(), &key, HASH_ENTER, NULL);
 	entry->aead = aead;
 	return aead;
 }
 
 void
-verity_base_fill(const VerityRel *vrel, xl_verity_base *base)
+verity_base_fill(Relation rel, VerityRel *vrel, xl_verity_base *base)
 {
 	const VerityGeneration *generation = verity_generation_current();
 
@@ -106,6 +118,7 @@ verity_base_fill(const VerityRel *vrel, xl_verity_base *base)
 	memcpy(base->ledger, vrel->ledger, sizeof(base->ledger));
 	memcpy(base->schema_digest, vrel->schema_digest.bytes, sizeof(base->schema_digest));
 	memcpy(base->salt, generation->salt, sizeof(base->salt));
+	verity_storage_tag_set(rel->rd_locator, vrel, base);
 }
 
 /* Build the associated data of an old row. */

@@ -8,6 +8,8 @@
 #include "am/rel.h"
 #include "chain/control.h"
 
+#define STORAGE_TAG_SIZE 16
+
 /* What opens a table's records besides the key: all of it is public. */
 typedef struct xl_verity_base
 {
@@ -15,6 +17,7 @@ typedef struct xl_verity_base
 	uint8		ledger[LEDGER_ID_SIZE];
 	uint8		schema_digest[HASH_SIZE];
 	uint8		salt[GENERATION_SALT_SIZE];
+	uint8		tag[STORAGE_TAG_SIZE];	/* seal_storage.c */
 } xl_verity_base;
 
 /*
@@ -33,7 +36,10 @@ typedef struct xl_verity_old
 } xl_verity_old;
 
 /* The table's base now. */
-extern void verity_base_fill(const VerityRel *vrel, xl_verity_base *base);
+extern void verity_base_fill(Relation rel, VerityRel *vrel, xl_verity_base *base);
+
+/* Can a row that was logged under this key be opened at all? */
+extern bool verity_logged_key_exists(uint64 key_id);
 
 /* Seal an old row; old has the key, nonce and attributes.  out has room for len and a tag. */
 extern void verity_seal_old(const xl_verity_base *base, const xl_verity_old *old,
@@ -49,5 +55,21 @@ extern void verity_open_old(const xl_verity_base *base, const xl_verity_old *old
 extern void verity_open_logged(const xl_verity_base *base, const record_header *header,
 							   const uint8 *header_bytes,
 							   const uint8 *cipher, Size len, uint8 *out);
+
+/* The DEK of logged rows; errors where there is none (ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE). */
+extern const uint8 *verity_logged_key(uint64 key_id);
+
+/* --- seal_storage.c --- */
+
+typedef struct VerityStorageTag VerityStorageTag;
+
+/* Set base->tag; the rest of it is filled in. */
+extern void verity_storage_tag_set(RelFileLocator locator, VerityRel *vrel, xl_verity_base *base);
+
+/*
+ * Was a row with this base and key written to this storage?  Errors when there
+ * is no key.
+ */
+extern bool verity_storage_tag_holds(RelFileLocator locator, uint64 key_id, const xl_verity_base *base);
 
 #endif							/* VERITY_SEAL_LOGICAL_H */

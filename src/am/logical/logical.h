@@ -59,7 +59,7 @@ typedef struct VerityLogical
 extern bool verity_logical_wanted(Relation rel, int options);
 
 /* Fill in base, once the change's records are sealed. */
-extern void verity_logical_begin(Relation rel, const VerityRel *vrel, int options,
+extern void verity_logical_begin(Relation rel, VerityRel *vrel, int options,
 								 VerityLogical *logical);
 
 /* Does a DELETE, or an UPDATE of identifying columns, log anything of the old row? */
@@ -89,7 +89,8 @@ typedef enum SealedKind
 	SEALED_ROW,					/* base, then the sealed part */
 	SEALED_ROW_TOASTED,			/* base, then the sealed header alone */
 	SEALED_OLD,					/* base, then xl_verity_old, ciphertext, tag */
-	SEALED_PIECE				/* xl_verity_piece, then its bytes */
+	SEALED_PIECE,				/* xl_verity_piece, then its bytes */
+	SEALED_NOTHING				/* pieces before it are needed no more */
 } SealedKind;
 
 /* It stands behind a heap tuple header that says nothing. */

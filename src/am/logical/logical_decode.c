@@ -37,11 +37,12 @@ typedef struct Decoding
 
 /* What stands in WAL is not what verity logs. */
 static void
-damaged(void)
+damaged(XLogReaderState *record)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_DATA_CORRUPTED),
 			 errmsg("a logged change of a verity table is too short to be decoded"),
+			 errdetail("It is the WAL record at LSN %X/%X.", LSN_FORMAT_ARGS(record->ReadRecPtr)),
 			 errhint("The WAL is damaged or was altered. Restore the WAL from an archive, and run verity_verify().")));
 }
 
@@ -50,7 +51,7 @@ static char *
 main_data(XLogReaderState *record, Size at_least)
 {
 	if (XLogRecGetDataLen(record) < at_least)
-		damaged();
+		damaged(record);
 	return XLogRecGetData(record);
 }
 
@@ -87,7 +88,7 @@ sealed_row(Decoding *decoding, Part base, const char *logged, Size len)
 	Part		sealed;
 
 	if (logged == NULL || len < offset + RECORD_HEADER_SIZE + trailer)
-		damaged();
+		damaged(decoding->record);
 	sealed.bytes = logged + offset;
 	sealed.len = len - offset - trailer;
 	return sealed_tuple(decoding, toasted ? SEALED_ROW_TOASTED : SEALED_ROW, base, sealed);
@@ -161,11 +162,11 @@ decode_multi_insert(Decoding *decoding)
 		uint16		len;
 
 		if (data == NULL || end - data < sizeof(len))
-			damaged();
+			damaged(decoding->record);
 		memcpy(&len, data, sizeof(len));
 		data += sizeof(len);
 		if (end - data < len)
-			damaged();
+			damaged(decoding->record);
 		change->data.tp.newtuple = sealed_row(decoding, base, data, len);
 		/* the pieces of all rows came before the first of these records */
 		change->data.tp.clear_toast_afterwards =
@@ -202,16 +203,25 @@ decode_update(Decoding *decoding, bool is_delete)
 	queue(decoding, change, false);
 }
 
+/* The end of a speculation.  One that was killed leaves pieces that nothing else would drop. */
 static void
 decode_speculative(Decoding *decoding, bool confirmed)
 {
 	xl_verity_speculative *xlrec = (xl_verity_speculative *) main_data(decoding->record, sizeof(*xlrec));
+	Part		nothing = {"", 0};
+	ReorderBufferChange *change;
 
-	if (xlrec->flags & XLV_LOGICAL)
-		queue(decoding,
-			  new_change(decoding, confirmed ? REORDER_BUFFER_CHANGE_INTERNAL_SPEC_CONFIRM :
-						 REORDER_BUFFER_CHANGE_INTERNAL_SPEC_ABORT),
-			  false);
+	if (!(xlrec->flags & XLV_LOGICAL))
+		return;
+	queue(decoding,
+		  new_change(decoding, confirmed ? REORDER_BUFFER_CHANGE_INTERNAL_SPEC_CONFIRM :
+					 REORDER_BUFFER_CHANGE_INTERNAL_SPEC_ABORT),
+		  false);
+	if (confirmed)
+		return;
+	change = new_change(decoding, REORDER_BUFFER_CHANGE_INSERT);
+	change->data.tp.newtuple = sealed_tuple(decoding, SEALED_NOTHING, nothing, nothing);
+	queue(decoding, change, false);
 }
 
 static void

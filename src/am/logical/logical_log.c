@@ -34,12 +34,12 @@ verity_logical_wanted(Relation rel, int options)
 }
 
 void
-verity_logical_begin(Relation rel, const VerityRel *vrel, int options, VerityLogical *logical)
+verity_logical_begin(Relation rel, VerityRel *vrel, int options, VerityLogical *logical)
 {
 	memset(logical, 0, sizeof(*logical));
 	logical->on = verity_logical_wanted(rel, options);
 	if (logical->on)
-		verity_base_fill(vrel, &logical->base);
+		verity_base_fill(rel, vrel, &logical->base);
 }
 
 void

@@ -8,8 +8,9 @@
  *
  * Pieces of ciphertexts go to no plugin.  They are put together under their
  * record's id, and dropped once the reorder buffer says that no change needs
- * them any more.  A record that was abandoned leaves pieces behind: they go
- * the same way.
+ * them any more: by a change that is the last to need them, by the end of a
+ * speculation that was killed, and where a transaction or a part of it that is
+ * streamed begins or ends.
  *
  * An error here ends the decoding, and the slot stays where it is: a change
  * is never left out.
@@ -42,9 +43,17 @@ static struct
 	ReorderBuffer *rb;			/* whose callbacks are wrapped */
 	ReorderBufferApplyChangeCB apply_change;
 	ReorderBufferStreamChangeCB stream_change;
+	ReorderBufferBeginCB begin;
+	ReorderBufferBeginCB begin_prepare;
+	ReorderBufferCommitCB commit;
+	ReorderBufferPrepareCB prepare;
+	ReorderBufferStreamStartCB stream_start;
+	ReorderBufferStreamStopCB stream_stop;
 	MemoryContext row_context;	/* the opened change */
 	MemoryContext cipher_context;	/* ciphers and their hash */
 	HTAB	   *ciphers;		/* NULL: none */
+	Size		cipher_bytes;	/* in them, and the most that there were */
+	Size		cipher_bytes_max;
 } opening;
 
 /* --- ciphertexts in pieces --- */
@@ -55,6 +64,7 @@ drop_ciphers(void)
 	if (opening.ciphers != NULL)
 		MemoryContextReset(opening.cipher_context);
 	opening.ciphers = NULL;
+	opening.cipher_bytes = 0;
 }
 
 /* Is this record's ciphertext here, whole or not?  With total, make it. */
@@ -82,6 +92,8 @@ find_cipher(uint64 serial, uint32 sequence, uint64 total)
 		cipher->have = 0;
 		cipher->bytes = NULL;
 		cipher->bytes = MemoryContextAlloc(opening.cipher_context, total);
+		opening.cipher_bytes += total;
+		opening.cipher_bytes_max = Max(opening.cipher_bytes_max, opening.cipher_bytes);
 	}
 	return cipher;
 }
@@ -163,8 +175,21 @@ whole_cipher(const record_header *header, Size *len)
 	return (const uint8 *) cipher->bytes;
 }
 
+/* Error unless the row was logged for the storage that its WAL record names. */
+static void
+check_storage(RelFileLocator locator, uint64 key_id, const xl_verity_base *base, uint64 serial, uint32 sequence)
+{
+	if (!verity_storage_tag_holds(locator, key_id, base))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("logged record " UINT64_FORMAT ".%u was not written to the table that its WAL record names",
+						serial, sequence),
+				 errdetail("The tag of ledger and storage does not hold."),
+				 errhint("The WAL was altered, or the keystore is another cluster's. Restore the WAL from an archive.")));
+}
+
 static VerityChangeTuple
-open_row(const SealedTuple *sealed)
+open_row(const SealedTuple *sealed, RelFileLocator locator)
 {
 	VerityChangeTuple row;
 	xl_verity_base base;
@@ -178,6 +203,7 @@ open_row(const SealedTuple *sealed)
 	bytes = take_base(sealed, RECORD_HEADER_SIZE, &base, &len);
 	if (record_header_decode(bytes, len, &header) != CORE_OK)
 		elog(ERROR, "a logged row has no valid header");
+	check_storage(locator, header.key_id, &base, header.id.serial, header.id.sequence);
 	header_len = record_header_size(header.attributes);
 	cipher = bytes + header_len;
 	len -= header_len;
@@ -191,7 +217,7 @@ open_row(const SealedTuple *sealed)
 }
 
 static VerityChangeTuple
-open_old(const SealedTuple *sealed)
+open_old(const SealedTuple *sealed, RelFileLocator locator)
 {
 	VerityChangeTuple row;
 	xl_verity_base base;
@@ -202,6 +228,7 @@ open_old(const SealedTuple *sealed)
 
 	bytes = take_base(sealed, sizeof(old) + RECORD_TAG_SIZE, &base, &len);
 	memcpy(&old, bytes, sizeof(old));
+	check_storage(locator, old.key_id, &base, old.serial, old.sequence);
 	len -= sizeof(old);
 	row = row_make(old.attributes, len - RECORD_TAG_SIZE, &plain);
 	verity_open_old(&base, &old, bytes + sizeof(old), len, plain);
@@ -223,21 +250,31 @@ get_sealed(HeapTuple tuple)
 
 /* --- callbacks --- */
 
-static void
-say_table(void *arg)
+/* A change on its way to the plugin. */
+typedef struct Passing
 {
-	Relation	rel = arg;
+	Relation	relation;
+	const ReorderBufferChange *change;
+} Passing;
 
-	errcontext("logical decoding of a change of verity table \"%s\"", RelationGetRelationName(rel));
+static void
+say_change(void *arg)
+{
+	Passing    *passing = arg;
+
+	errcontext("logical decoding of a change of verity table \"%s\" at LSN %X/%X, in transaction %u",
+			   RelationGetRelationName(passing->relation), LSN_FORMAT_ARGS(passing->change->lsn),
+			   passing->change->txn->xid);
 }
 
 /* Open one of a change's tuples, as a row that the relation can have. */
 static VerityChangeTuple
-open_for(Relation relation, const SealedTuple *sealed, VerityChangeTuple (*open) (const SealedTuple *))
+open_for(const Passing *passing, const SealedTuple *sealed,
+		 VerityChangeTuple (*open) (const SealedTuple *, RelFileLocator))
 {
-	VerityChangeTuple row = open(sealed);
+	VerityChangeTuple row = open(sealed, passing->change->data.tp.rlocator);
 
-	verity_logical_check_row(relation, VerityChangeHeapTuple(row));
+	verity_logical_check_row(passing->relation, VerityChangeHeapTuple(row));
 	return row;
 }
 
@@ -245,7 +282,8 @@ open_for(Relation relation, const SealedTuple *sealed, VerityChangeTuple (*open)
 static bool
 open_change(Relation relation, const ReorderBufferChange *change, ReorderBufferChange *opened)
 {
-	ErrorContextCallback context = {.callback = say_table,.arg = relation,.previous = error_context_stack};
+	Passing		passing = {.relation = relation,.change = change};
+	ErrorContextCallback context = {.callback = say_change,.arg = &passing,.previous = error_context_stack};
 	const SealedTuple *sealed = NULL;
 	MemoryContext caller = MemoryContextSwitchTo(opening.row_context);
 	bool		is_row = true;
@@ -254,16 +292,17 @@ open_change(Relation relation, const ReorderBufferChange *change, ReorderBufferC
 	*opened = *change;
 	if (change->data.tp.newtuple != NULL)
 		sealed = get_sealed(VerityChangeHeapTuple(change->data.tp.newtuple));
-	if (sealed != NULL && sealed->kind == SEALED_PIECE)
+	if (sealed != NULL && (sealed->kind == SEALED_PIECE || sealed->kind == SEALED_NOTHING))
 	{
-		add_piece(sealed);
+		if (sealed->kind == SEALED_PIECE)
+			add_piece(sealed);
 		is_row = false;
 	}
 	else if (sealed != NULL)
-		opened->data.tp.newtuple = open_for(relation, sealed, open_row);
+		opened->data.tp.newtuple = open_for(&passing, sealed, open_row);
 	if (change->data.tp.oldtuple != NULL)
 		opened->data.tp.oldtuple =
-			open_for(relation, get_sealed(VerityChangeHeapTuple(change->data.tp.oldtuple)), open_old);
+			open_for(&passing, get_sealed(VerityChangeHeapTuple(change->data.tp.oldtuple)), open_old);
 	error_context_stack = context.previous;
 	MemoryContextSwitchTo(caller);
 	return is_row;
@@ -300,11 +339,78 @@ stream_change(ReorderBuffer *rb, ReorderBufferTXN *txn, Relation relation, Reord
 	hand_over(opening.stream_change, rb, txn, relation, change);
 }
 
+/* Where changes begin or end, no pieces are waited for. */
+static void
+begin(ReorderBuffer *rb, ReorderBufferTXN *txn)
+{
+	drop_ciphers();
+	opening.begin(rb, txn);
+}
+
+static void
+begin_prepare(ReorderBuffer *rb, ReorderBufferTXN *txn)
+{
+	drop_ciphers();
+	opening.begin_prepare(rb, txn);
+}
+
+static void
+commit(ReorderBuffer *rb, ReorderBufferTXN *txn, XLogRecPtr lsn)
+{
+	drop_ciphers();
+	opening.commit(rb, txn, lsn);
+}
+
+static void
+prepare(ReorderBuffer *rb, ReorderBufferTXN *txn, XLogRecPtr lsn)
+{
+	drop_ciphers();
+	opening.prepare(rb, txn, lsn);
+}
+
+static void
+stream_start(ReorderBuffer *rb, ReorderBufferTXN *txn, XLogRecPtr lsn)
+{
+	drop_ciphers();
+	opening.stream_start(rb, txn, lsn);
+}
+
+static void
+stream_stop(ReorderBuffer *rb, ReorderBufferTXN *txn, XLogRecPtr lsn)
+{
+	drop_ciphers();
+	opening.stream_stop(rb, txn, lsn);
+}
+
 /* The reorder buffer goes, and our contexts with it. */
 static void
 forget(void *arg)
 {
+	elog(DEBUG2, "logical decoding held %zu bytes of ciphertexts at most, %zu at the end",
+		 opening.cipher_bytes_max, opening.cipher_bytes);
 	memset(&opening, 0, sizeof(opening));
+}
+
+/* Put our callbacks before the buffer's own. */
+static void
+wrap_callbacks(ReorderBuffer *rb)
+{
+	opening.apply_change = rb->apply_change;
+	opening.stream_change = rb->stream_change;
+	opening.begin = rb->begin;
+	opening.begin_prepare = rb->begin_prepare;
+	opening.commit = rb->commit;
+	opening.prepare = rb->prepare;
+	opening.stream_start = rb->stream_start;
+	opening.stream_stop = rb->stream_stop;
+	rb->apply_change = apply_change;
+	rb->stream_change = stream_change;
+	rb->begin = begin;
+	rb->begin_prepare = begin_prepare;
+	rb->commit = commit;
+	rb->prepare = prepare;
+	rb->stream_start = stream_start;
+	rb->stream_stop = stream_stop;
 }
 
 void
@@ -322,9 +428,6 @@ verity_logical_open_changes(ReorderBuffer *rb)
 												ALLOCSET_DEFAULT_SIZES);
 	opening.cipher_context = AllocSetContextCreate(rb->context, "verity decoded ciphertexts",
 												   ALLOCSET_DEFAULT_SIZES);
-	opening.apply_change = rb->apply_change;
-	opening.stream_change = rb->stream_change;
-	rb->apply_change = apply_change;
-	rb->stream_change = stream_change;
+	wrap_callbacks(rb);
 	opening.rb = rb;
 }

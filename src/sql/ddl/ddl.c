@@ -221,16 +221,42 @@ is_own_change(Oid relid)
 	return locked;
 }
 
-/* Look at the keys of whichever tables this transaction has locked. */
+/*
+ * Output plugins read a user catalog table as of the WAL that they decode, by
+ * command ids that only heap's WAL records have.
+ */
 static void
-mark_keys_of_all(void)
+refuse_user_catalog_table(Oid relid)
+{
+	Relation	rel = relation_open(relid, NoLock);
+
+	if (RelationIsUsedAsCatalogTable(rel))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("verity table \"%s\" cannot be a user catalog table", RelationGetRelationName(rel)),
+				 errdetail("Logical decoding would not see its rows as they were."),
+				 errhint("Leave user_catalog_table off, or use a heap table.")));
+	relation_close(rel, NoLock);
+}
+
+/* A table that this transaction has locked was changed, perhaps. */
+static void
+table_changed(Oid relid)
+{
+	refuse_user_catalog_table(relid);
+	verity_index_keys_changed(relid);
+}
+
+/* Look at whichever tables this transaction has locked. */
+static void
+look_at_all(void)
 {
 	ListCell   *lc;
 
 	foreach(lc, verity_all_tables())
 	{
 		if (is_own_change(lfirst_oid(lc)))
-			verity_index_keys_changed(lfirst_oid(lc));
+			table_changed(lfirst_oid(lc));
 	}
 }
 
@@ -247,14 +273,14 @@ mark_collected(Node *statement)
 		if (verity_is_table_oid(collected[i]))
 		{
 			verity_xact_schema_dirty(collected[i]);
-			verity_index_keys_changed(collected[i]);
+			table_changed(collected[i]);
 		}
 		else if (OidIsValid(get_rel_type_id(collected[i])))
 			note_altered(TypeRelationId, get_rel_type_id(collected[i]));
 	}
 	notice_uncovered(statement);
 	if (collected_all)
-		mark_keys_of_all();
+		look_at_all();
 	if (collected_all || (changes_elsewhere(statement) && altered_count == 0))
 		verity_xact_schema_dirty(InvalidOid);
 	else if (altered_count > 0)
