@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2154
 # How run and sweeps measure: sourced by them.  Makes a server with a database for each side, heap, verity and pgcrypto
 # (what people do without verity), and measures the sides in turn.
 #
@@ -7,14 +8,14 @@
 shopt -s inherit_errexit
 . "$here/../../scripts/lib.sh"
 pairs=${PAIRS:-5} port=56096
-all_sides='heap verity pgcrypto'
+all_sides='heap verity pgcrypto' aims=$here/aims.tsv
 sides='heap verity' x=- warming=''
 
 bench_begin() {
 	"$here/../../scripts/prerequisites" bench
 	work_begin
 	trap 'scratch_stop bench; work_end' EXIT
-	cd "$work/src"
+	cd "$work/src" || return
 	server_build
 	as_server_user make -s -C test/bench
 	scratch_start bench "$port" --data-checksums <"$here/server.conf"
@@ -43,13 +44,13 @@ databases_new() { # the sides' databases, empty
 	done
 }
 
-tpcb_make() { # tpcb_make SCALE
+tpcb_make() { # tpcb_make SCALE SIDE…
 	local db
 	scale=$1
-	for db in $all_sides; do
+	for db in "${@:2}"; do
 		at "$db" "$bin/pgbench" -i -q -s "$1" >"$work/init.log" 2>&1 || { cat "$work/init.log"; exit 1; }
 	done
-	sql pgcrypto -f test/bench/pgcrypto/tpcb_schema.sql
+	if [[ " $* " == *' pgcrypto '* ]]; then sql pgcrypto -f test/bench/pgcrypto/tpcb_schema.sql; fi
 }
 
 # What the figures are of: to be read beside them.
@@ -92,9 +93,10 @@ compare() { # compare LABEL UNIT FUNCTION [arguments]
 	for ((i = 0; i < pairs; i++)); do
 		turn=$sides
 		# who goes first has no advantage
-		if ((i % 2)); then turn=$(printf '%s\n' $sides | tac); fi
+		if ((i % 2)); then turn=$(tr ' ' '\n' <<<"$sides" | tac); fi
 		for side in $turn; do rate[$side]=$("$1" "$side" "${@:2}"); done
-		record "$label" "$unit" "${rate[heap]}" "${rate[verity]}" "${rate[pgcrypto]:--}"
+		# a run too short for one transaction has no rate
+		record "$label" "$unit" "${rate[heap]:--}" "${rate[verity]:--}" "${rate[pgcrypto]:--}"
 	done
 	show "$label"
 }
@@ -102,7 +104,7 @@ record() { # record LABEL UNIT HEAP VERITY [PGCRYPTO]
 	printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$x" "$1" "$2" "$3" "$4" "${5:--}" >>"$raw"
 }
 show() { # show LABEL: its line of the table
-	awk -F '\t' -v x="$x" -v label="$1" '$1 == x && $2 == label' "$raw" | awk -f "$here/medians.awk" | awk -f "$here/table.awk" "$here/aims.tsv" -
+	awk -F '\t' -v x="$x" -v label="$1" '$1 == x && $2 == label' "$raw" | awk -f "$here/medians.awk" | awk -f "$here/table.awk" "$aims" -
 }
 show_head() { awk -v head=1 -f "$here/table.awk" /dev/null; }
 

@@ -16,7 +16,7 @@ BEGIN {FS = OFS = "\t"}
 
 END {for (g = 1; g <= groups; g++) print order[g], pairs[order[g]], all(order[g])}
 
-function ratio(a, b) {return a == "-" || b == "-" || b == 0 ? "-" : a / b}
+function ratio(a, b) {return a == "-" || b == "-" || b + 0 == 0 ? "-" : a / b}
 
 function all(key,    column, line) {
 	for (column = 1; column <= 5; column++) line = line (column > 1 ? OFS : "") of(key, column)

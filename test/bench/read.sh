@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2154
 # Loading, read paths, verification and memory: sourced by run, whose functions and settings it uses.
 
 bench_load() {
