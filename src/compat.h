@@ -24,8 +24,10 @@
 #include "access/toast_internals.h"
 #include "access/transam.h"
 #include "access/tupmacs.h"
+#include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
+#include "catalog/pg_constraint.h"
 #include "catalog/pg_database.h"
 #include "commands/explain.h"
 #include "commands/progress.h"
@@ -156,6 +158,7 @@ find_option(const char *name, bool create_placeholders, bool skip_errors, int el
 #define TransamVariables ShmemVariableCache
 #define Anum_pg_database_datlocale Anum_pg_database_daticulocale
 #define Anum_pg_collation_colllocale Anum_pg_collation_colliculocale
+#define CONSTRAINT_NOTNULL 'n'
 
 #define VERITY_PROGRESS_DEAD_MAX(tids) \
 	pgstat_progress_update_param(PROGRESS_VACUUM_MAX_DEAD_TUPLES, tids)
@@ -190,6 +193,9 @@ verity_lock_held(const LOCKTAG *tag, LOCKMODE mode, bool orstronger)
 
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn __attribute__((noreturn))
+#define ATTRIBUTE_GENERATED_VIRTUAL 'v'
+#define VerityConstraintIsEnforced(form) true
+#define VerityConstraintHasPeriod(form) false
 #define ReorderBufferAllocChange ReorderBufferGetChange
 #define ReorderBufferAllocTupleBuf ReorderBufferGetTupleBuf
 #define vacuum_delay_point(is_analyze) (vacuum_delay_point)()
@@ -235,6 +241,9 @@ get_toast_snapshot(void)
 #include "commands/explain_state.h"
 
 #define VERITY_INDEX_INSTRUMENT(node) (&(node)->ioss_Instrument)
+
+#define VerityConstraintIsEnforced(form) ((form)->conenforced)
+#define VerityConstraintHasPeriod(form) ((form)->conperiod)
 
 #define VerityScanMinTid(scan) ((scan)->st.tidrange.rs_mintid)
 #define VerityScanMaxTid(scan) ((scan)->st.tidrange.rs_maxtid)

@@ -15,6 +15,9 @@
 #include "access/table.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_constraint.h"
+#include "catalog/pg_type.h"
+#include "commands/defrem.h"
+#include "compat.h"
 #include "nodes/makefuncs.h"
 #include "nodes/parsenodes.h"
 #include "sql/ddl/schema.h"
@@ -26,6 +29,7 @@
 #include "utils/rel.h"
 #include "utils/relcache.h"
 #include "utils/ruleutils.h"
+#include "utils/syscache.h"
 
 /* An array column of a constraint's row; NULL where it is null. */
 static ArrayType *
@@ -94,8 +98,9 @@ foreign_key_text(Relation catalog, HeapTuple row)
 {
 	Form_pg_constraint form = (Form_pg_constraint) GETSTRUCT(row);
 
-	return psprintf("foreign key%s references %s%s match %c on update %c on delete %c%s%s",
+	return psprintf("foreign key%s%s references %s%s match %c on update %c on delete %c%s%s",
 					columns_clause("of", array_column(catalog, row, Anum_pg_constraint_conkey), form->conrelid),
+					VerityConstraintHasPeriod(form) ? " period" : "",
 					verity_schema_name(form->confrelid),
 					columns_clause("columns", array_column(catalog, row, Anum_pg_constraint_confkey), form->confrelid),
 					form->confmatchtype, form->confupdtype, form->confdeltype,
@@ -112,13 +117,14 @@ index_text(Relation catalog, HeapTuple row)
 	List	   *predicate = RelationGetIndexPredicate(index);
 	char	   *result;
 
-	result = psprintf("%s index %s (%s) keys %d%s%s%s%s",
+	result = psprintf("%s index %s (%s) keys %d%s%s%s%s%s",
 					  form->contype == CONSTRAINT_PRIMARY ? "primary key" :
 					  form->contype == CONSTRAINT_UNIQUE ? "unique" : "exclude",
 					  quote_identifier(RelationGetRelationName(index)),
 					  pg_get_indexdef_columns(form->conindid, false),
 					  index->rd_index->indnkeyatts,
 					  index->rd_index->indnullsnotdistinct ? " nulls not distinct" : "",
+					  VerityConstraintHasPeriod(form) ? " without overlaps" : "",
 					  operators_clause("with", array_column(catalog, row, Anum_pg_constraint_conexclop)),
 					  predicate ? " where " : "",
 					  predicate ? deparse_expression((Node *) make_ands_explicit(predicate),
@@ -126,6 +132,55 @@ index_text(Relation catalog, HeapTuple row)
 													 false, false) : "");
 	relation_close(index, AccessShareLock);
 	return result;
+}
+
+/* The name of the table or domain that a constraint is of. */
+static char *
+owner_name(Form_pg_constraint form)
+{
+	HeapTuple	tuple;
+	char	   *name;
+
+	if (OidIsValid(form->conrelid))
+		return get_rel_name(form->conrelid);
+	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(form->contypid));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for type %u", form->contypid);
+	name = pstrdup(NameStr(((Form_pg_type) GETSTRUCT(tuple))->typname));
+	ReleaseSysCache(tuple);
+	return name;
+}
+
+/* Is it a name that PostgreSQL chooses: that of the table, of the column, "not_null", a number? */
+static bool
+has_chosen_name(Form_pg_constraint form, const char *column)
+{
+	const char *name = NameStr(form->conname);
+	const char *number = name + strlen(name);
+
+	while (number > name && isdigit((unsigned char) number[-1]))
+		number--;
+	return strcmp(name, makeObjectName(owner_name(form), column, psprintf("not_null%s", number))) == 0;
+}
+
+/*
+ * NULL where the column or domain says all of it.  Older versions have no row
+ * for NOT NULL: it must not make the definition another when pg_upgrade gives
+ * it one, under a name that is chosen then.
+ */
+static char *
+not_null_text(Relation catalog, HeapTuple row)
+{
+	Form_pg_constraint form = (Form_pg_constraint) GETSTRUCT(row);
+	ArrayType  *numbers = array_column(catalog, row, Anum_pg_constraint_conkey);
+	char	   *column = NULL;
+
+	if (OidIsValid(form->conrelid) && numbers != NULL && ARR_NDIM(numbers) > 0)
+		column = get_attname(form->conrelid, ((int16 *) ARR_DATA_PTR(numbers))[0], false);
+	if (has_chosen_name(form, column) && form->convalidated && !form->connoinherit)
+		return NULL;
+	return psprintf("not null%s%s", column ? columns_clause("of", numbers, form->conrelid) : "",
+					form->connoinherit ? " no inherit" : "");
 }
 
 /* NULL for kinds that the definition states elsewhere (constraint triggers). */
@@ -142,6 +197,8 @@ constraint_text(Relation catalog, HeapTuple row)
 		case CONSTRAINT_UNIQUE:
 		case CONSTRAINT_EXCLUSION:
 			return index_text(catalog, row);
+		case CONSTRAINT_NOTNULL:
+			return not_null_text(catalog, row);
 	}
 	return NULL;
 }
@@ -170,10 +227,11 @@ schema_put_constraints(SchemaText *def, Oid relid, Oid type)
 		char	   *what = constraint_text(catalog, row);
 
 		if (what != NULL)
-			schema_line(def, "%sconstraint %s %s%s%s%s", prefix,
+			schema_line(def, "%sconstraint %s %s%s%s%s%s", prefix,
 						quote_identifier(NameStr(form->conname)), what,
 						form->condeferrable ? " deferrable" : "",
 						form->condeferred ? " initially deferred" : "",
+						VerityConstraintIsEnforced(form) ? "" : " not enforced",
 						form->convalidated ? "" : " not valid");
 	}
 	systable_endscan(scan);

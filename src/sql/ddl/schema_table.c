@@ -26,6 +26,7 @@
 #include "catalog/pg_rewrite.h"
 #include "catalog/pg_trigger.h"
 #include "commands/defrem.h"
+#include "compat.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "sql/ddl/schema.h"
@@ -134,6 +135,20 @@ column_expression(Relation rel, AttrNumber attnum)
 	return NULL;
 }
 
+/* What a column's expression is. */
+static const char *
+expression_role(char generated)
+{
+	switch (generated)
+	{
+		case ATTRIBUTE_GENERATED_STORED:
+			return "generated";
+		case ATTRIBUTE_GENERATED_VIRTUAL:
+			return "generated virtual";
+	}
+	return "default";
+}
+
 static void
 put_column(SchemaText *def, Relation rel, Form_pg_attribute att)
 {
@@ -159,8 +174,7 @@ put_column(SchemaText *def, Relation rel, Form_pg_attribute att)
 	expression = column_expression(rel, att->attnum);
 	if (expression != NULL)
 		schema_line(def, "column %d %s %s", att->attnum,
-					att->attgenerated == ATTRIBUTE_GENERATED_STORED ? "generated" : "default",
-					expression);
+					expression_role(att->attgenerated), expression);
 	put_missing_value(def, rel, att);
 }
 

@@ -33,6 +33,7 @@
 #include "am/asof.h"
 #include "am/map.h"
 #include "am/table.h"
+#include "sql/past/virtual_columns.h"
 
 PG_FUNCTION_INFO_V1(verity_history);
 
@@ -44,6 +45,7 @@ typedef struct History
 	Relation	rel;			/* the table that is read now */
 	VerityRel  *vrel;
 	TupleDesc	row_desc;		/* its row type, blessed */
+	VirtualColumns *virtual_columns;	/* NULL: none */
 	Datum		filter;			/* jsonb that a row must contain */
 	Tuplesortstate *sort;
 	TupleTableSlot *slot;		/* what the sort takes and gives */
@@ -114,6 +116,8 @@ row_jsonb(History *history, HeapTuple record)
 
 	/* a version from before a column was added lacks it: form it anew */
 	heap_deform_tuple(row, RelationGetDescr(history->rel), values, nulls);
+	if (history->virtual_columns)
+		virtual_columns_fill(history->virtual_columns, values, nulls);
 	formed = heap_form_tuple(history->row_desc, values, nulls);
 	json = DirectFunctionCall1(row_to_json, HeapTupleGetDatum(formed));
 	return DirectFunctionCall1(jsonb_in, CStringGetDatum(TextDatumGetCString(json)));
@@ -228,6 +232,7 @@ read_table(History *history, Oid relid)
 	check_keeps_history(history->rel);
 	history->vrel = verity_rel(history->rel);
 	history->row_desc = BlessTupleDesc(CreateTupleDescCopy(RelationGetDescr(history->rel)));
+	history->virtual_columns = virtual_columns_begin(history->rel);
 	blocks = RelationGetNumberOfBlocks(history->rel);
 	for (BlockNumber blkno = 0; blkno < blocks; blkno++)
 	{
@@ -242,6 +247,8 @@ read_table(History *history, Oid relid)
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(history->page_context);
 	}
+	if (history->virtual_columns)
+		virtual_columns_end(history->virtual_columns);
 	relation_close(history->rel, AccessShareLock);
 }
 
