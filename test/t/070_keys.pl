@@ -45,6 +45,15 @@ sub accepted
 	return;
 }
 
+# A session that wrote notes the journal's end in the keystore when it leaves, after psql has gone.
+sub sessions_gone
+{
+	$node->poll_query_until('postgres',
+		"SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()")
+	  or die 'sessions do not end';
+	return;
+}
+
 sub setting
 {
 	my ($name, $value) = @_;
@@ -196,6 +205,7 @@ accepted('the right keystore');
 
 # one from before a table's key was made
 $node->safe_psql('postgres', 'CREATE TABLE visits (id int) USING verity; INSERT INTO visits VALUES (1)');
+sessions_gone();
 copy($file, "$file.newer") or die "copy: $!";
 copy("$file.good", $file) or die "copy: $!";
 refused('a key that is missing', '55000', 'of table "visits" cannot be opened: the key is not in the keystore',
