@@ -26,6 +26,10 @@ wal_compression = off
 my $publisher = verity_node('publisher', conf => $settings);
 my $subscriber = verity_node('subscriber', conf => $settings);
 my $source = $publisher->connstr . ' dbname=postgres';
+# PostgreSQL 18 with assertions ends here with heap tables as well: pgoutput asserts that a transaction was streamed before
+# a part of it is told to be aborted, which does not hold of one that had aborted before it was to be streamed.
+my $rollback = $publisher->safe_psql('postgres', q(SELECT current_setting('server_version_num')::int >= 180000
+	AND current_setting('debug_assertions')::bool)) eq 't' ? 'COMMIT' : 'ROLLBACK';
 my @tables = qw(keyed to_heap to_verity whole named parts);
 
 # Does a query give the same on both servers?
@@ -113,10 +117,11 @@ BEGIN
 			NULL;
 		END;
 		IF random() < 0.05 THEN
-			ROLLBACK;
+			[ROLLBACK];
 		END IF;
 	END LOOP;
 END $$);
+$random_work =~ s/\[ROLLBACK\]/$rollback/;
 
 sub work
 {
