@@ -268,9 +268,25 @@ $_->safe_psql('postgres', 'CREATE TABLE late (id int PRIMARY KEY, v text) USING 
 $subscriber->safe_psql('postgres', 'ALTER SUBSCRIPTION everything REFRESH PUBLICATION');
 $subscriber->wait_for_subscription_sync($publisher, 'everything');
 $publisher->safe_psql('postgres', q(SELECT pg_create_logical_replication_slot('peek', 'test_decoding')));
+$_->safe_psql('postgres', 'CREATE SCHEMA apart; CREATE TABLE apart.plain (id int) USING heap') for $subscriber, $publisher;
+$publisher->safe_psql('postgres', q(SELECT pg_create_logical_replication_slot('published', 'pgoutput');
+	CREATE PUBLICATION without_late FOR TABLE named; CREATE PUBLICATION with_late FOR TABLE named, late;
+	CREATE PUBLICATION schema_of_late FOR TABLES IN SCHEMA public; CREATE PUBLICATION plain_alone FOR TABLES IN SCHEMA apart));
 $subscriber->safe_psql('postgres', 'ALTER SUBSCRIPTION everything DISABLE');
 $publisher->poll_query_until('postgres', q(SELECT NOT active FROM pg_replication_slots WHERE slot_name = 'everything'));
 $publisher->safe_psql('postgres', q(INSERT INTO late VALUES (1, 'locked away')));
+$publisher->safe_psql('postgres', q(INSERT INTO named VALUES (4000, 'has its key'); DELETE FROM named WHERE id = 4000;
+	INSERT INTO apart.plain VALUES (1)));
+
+# Changes that pgoutput sends of a publication, or its error.
+sub published
+{
+	my ($publication) = @_;
+	my ($rc, $sent, $said) = $publisher->psql('postgres', qq(SELECT string_agg(chr(get_byte(data, 0)), '')
+		FROM pg_logical_slot_peek_binary_changes('published', NULL, NULL, 'proto_version', '1', 'publication_names', '$publication')
+		WHERE get_byte(data, 0) IN (ascii('I'), ascii('U'), ascii('D'))));
+	return "$sent$said";
+}
 
 sub peek_error
 {
@@ -301,6 +317,9 @@ sub put_back
 exchange('keystore/keystore', 'before');
 peek_error(qr/55000: a logged change of a verity table cannot be opened: data key \d+ is not in the keystore.*HINT:  Restore the keystore.*logical decoding of a change of verity table "late" at LSN [0-9A-F]+\/[0-9A-F]+, in transaction \d+/s,
 	'a data key that is lost');
+is(published('without_late'), 'ID', 'which no table of the publication needs');
+is(published('plain_alone'), 'I', 'nor one without verity tables');
+like(published($_), qr/data key \d+ is not in the keystore/, "$_: needed") for 'with_late', 'schema_of_late', 'without_late,schema_of_late';
 my $log = -s $publisher->logfile;
 $subscriber->safe_psql('postgres', 'ALTER SUBSCRIPTION everything ENABLE');
 $publisher->wait_for_log(qr/ERROR:.*a logged change of a verity table cannot be opened/, $log);
@@ -311,6 +330,8 @@ same('TABLE late', 'the key is back: late');
 
 rename("$keys/keystore/keystore", "$keys/aside") or die $!;
 peek_error(qr/ERROR:.*keystore.*HINT:/s, 'no keystore');
+is(published('plain_alone'), 'I', 'which a publication without verity tables does not need');
+like(published('without_late'), qr/ERROR:.*keystore/s, 'but another does');
 rename("$keys/aside", "$keys/keystore/keystore") or die $!;
 append_to_file("$keys/other.key", ('5a' x 32) . "\n");
 chmod 0600, "$keys/other.key";
@@ -325,7 +346,8 @@ put_back('keystore/keystore');
 $publisher->safe_psql('postgres', q(INSERT INTO late VALUES (2, 'passed by')));
 is($publisher->safe_psql('postgres', q(SELECT data FROM pg_logical_slot_get_changes('peek', NULL, NULL) WHERE data LIKE 'table%')),
 	q(table public.late: INSERT: id[integer]:2 v[text]:'passed by'), 'a slot goes past what cannot be opened');
-$publisher->safe_psql('postgres', q(SELECT pg_drop_replication_slot('peek')));
+$publisher->safe_psql('postgres', q(SELECT pg_drop_replication_slot('peek'), pg_drop_replication_slot('published')));
+$publisher->safe_psql('postgres', 'DROP SCHEMA apart CASCADE');
 
 #
 # No plain text: neither in WAL nor in what a walsender spills

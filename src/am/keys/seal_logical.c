@@ -74,7 +74,9 @@ contexts_ready(void)
 bool
 verity_logged_key_exists(uint64 key_id)
 {
-	return keys_data_key(key_id) != NULL;
+	KeysProblem problem;
+
+	return keys_cache_load(false, &problem) && keys_cache_find(key_id) != NULL;
 }
 
 const uint8 *

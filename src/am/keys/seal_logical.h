@@ -38,7 +38,7 @@ typedef struct xl_verity_old
 /* The table's base now. */
 extern void verity_base_fill(Relation rel, VerityRel *vrel, xl_verity_base *base);
 
-/* Can a row that was logged under this key be opened at all? */
+/* Is the key of a logged row at hand?  No error, whatever is wrong with the keystore. */
 extern bool verity_logged_key_exists(uint64 key_id);
 
 /* Seal an old row; old has the key, nonce and attributes.  out has room for len and a tag. */

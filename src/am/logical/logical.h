@@ -21,6 +21,7 @@
  *	  logical_decode.c  the resource manager's rm_decode
  *	  logical_open.c    from sealed tuples to rows
  *	  logical_check.c   whether a row can be one of the table that WAL names
+ *	  logical_published.c  whether the plugin leaves a table out
  */
 #ifndef VERITY_LOGICAL_H
 #define VERITY_LOGICAL_H
@@ -116,5 +117,10 @@ extern void verity_logical_open_changes(ReorderBuffer *rb);
 
 /* Error unless a row's values, by the columns of rel, all lie within it. */
 extern void verity_logical_check_row(Relation rel, HeapTuple row);
+
+/* --- logical_published.c --- */
+
+/* Is it certain that the slot's plugin sends nothing of this table's rows? */
+extern bool verity_logical_is_left_out(LogicalDecodingContext *ctx, Relation rel);
 
 #endif							/* VERITY_LOGICAL_H */

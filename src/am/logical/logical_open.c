@@ -248,6 +248,34 @@ get_sealed(HeapTuple tuple)
 	return sealed;
 }
 
+/* The key that a sealed tuple needs; 0 where it needs none, or does not say. */
+static uint64
+key_of(const SealedTuple *sealed)
+{
+	const uint8 *bytes = (const uint8 *) sealed->bytes + sizeof(xl_verity_base);
+	Size		len = sealed->len - sizeof(xl_verity_base);
+	record_header header;
+	xl_verity_old old;
+
+	if (sealed->kind == SEALED_PIECE || sealed->kind == SEALED_NOTHING || sealed->len < sizeof(xl_verity_base))
+		return 0;
+	if (sealed->kind != SEALED_OLD)
+		return record_header_decode(bytes, len, &header) == CORE_OK ? header.key_id : 0;
+	if (len < sizeof(old))
+		return 0;
+	memcpy(&old, bytes, sizeof(old));
+	return old.key_id;
+}
+
+/* Does a change's tuple need a key that is not there? */
+static bool
+lacks_key(VerityChangeTuple tuple)
+{
+	uint64		key_id = tuple ? key_of(get_sealed(VerityChangeHeapTuple(tuple))) : 0;
+
+	return key_id != 0 && !verity_logged_key_exists(key_id);
+}
+
 /* --- callbacks --- */
 
 /* A change on its way to the plugin. */
@@ -317,7 +345,8 @@ hand_over(ReorderBufferApplyChangeCB callback, ReorderBuffer *rb, ReorderBufferT
 
 	if (!verity_is_table(relation))
 		callback(rb, txn, relation, change);
-	else
+	else if ((!lacks_key(change->data.tp.newtuple) && !lacks_key(change->data.tp.oldtuple)) ||
+			 !verity_logical_is_left_out(rb->private_data, relation))
 	{
 		if (open_change(relation, change, &opened))
 			callback(rb, txn, relation, &opened);
