@@ -92,6 +92,7 @@ init_scan(VerityScan *scan, ScanKey key, bool keep_startblock)
 	else
 		scan->nblocks = RelationGetNumberOfBlocks(base->rs_rd);
 	scan->numblocks = InvalidBlockNumber;
+	scan->visible_xmin = InvalidTransactionId;
 	init_strategy(scan, keep_startblock);
 
 	if (key != NULL && base->rs_nkeys > 0)
@@ -291,27 +292,46 @@ verity_scan_pin_page(VerityScan *scan, BlockNumber block)
  * page's on their way together, none is waited for.
  */
 static inline void
-prefetch_sealed(HeapTuple record)
+prefetch_sealed(const HeapTupleHeaderData *header, Size len)
 {
-	__builtin_prefetch(VerityGetSealed(record->t_data));
-	__builtin_prefetch(VerityGetSealed(record->t_data) + RECORD_HEADER_SIZE - 1);
-	__builtin_prefetch((char *) record->t_data + record->t_len - RECORD_TAG_SIZE);
+	__builtin_prefetch(VerityGetSealed(header));
+	__builtin_prefetch(VerityGetSealed(header) + RECORD_HEADER_SIZE - 1);
+	__builtin_prefetch((const char *) header + len - RECORD_TAG_SIZE);
 }
 
-/* Is a record of the locked current page part of what the scan collects? */
+/*
+ * Does the snapshot see the record at first sight?  It is frozen, or of a
+ * transaction that was found committed before; and nobody ended or locked it.
+ * Most records are like that, and core's test need not be called for them.
+ */
 static inline bool
-collects(VerityScan *scan, HeapTuple record, bool all, bool conflicts)
+plainly_visible(const VerityScan *scan, HeapTupleHeader header)
+{
+	uint16		infomask = header->t_infomask;
+
+	if ((infomask & (HEAP_XMIN_COMMITTED | HEAP_XMAX_INVALID)) !=
+		(HEAP_XMIN_COMMITTED | HEAP_XMAX_INVALID))
+		return false;
+	return (infomask & HEAP_XMIN_INVALID) != 0 ||
+		HeapTupleHeaderGetRawXmin(header) == scan->visible_xmin;
+}
+
+/* Does the snapshot see a record of the locked current page, as core tests it? */
+static bool
+test_record(VerityScan *scan, OffsetNumber offset, bool conflicts)
 {
 	Relation	rel = scan->base.rs_rd;
 	Snapshot	snapshot = scan->base.rs_snapshot;
-	bool		tombstone = (VerityGetEnvelope(record->t_data)->flags & ENVELOPE_TOMBSTONE) != 0;
+	HeapTupleData record;
 	bool		visible;
 
-	if (tombstone || all)
-		return !tombstone;
-	visible = verity_record_visible_at(rel, record, snapshot, scan->cbuf, scan->asof);
+	verity_item_record(rel, scan->cbuf, offset, &record);
+	visible = verity_record_visible_at(rel, &record, snapshot, scan->cbuf, scan->asof);
 	if (conflicts)
-		HeapCheckForSerializableConflictOut(visible, rel, record, scan->cbuf, snapshot);
+		HeapCheckForSerializableConflictOut(visible, rel, &record, scan->cbuf, snapshot);
+	else if (visible && scan->asof == 0 && snapshot->snapshot_type == SNAPSHOT_MVCC &&
+			 HeapTupleHeaderXminCommitted(record.t_data))
+		scan->visible_xmin = HeapTupleHeaderGetRawXmin(record.t_data);
 	return visible;
 }
 
@@ -322,23 +342,30 @@ verity_scan_load_page(VerityScan *scan, BlockNumber block)
 	Snapshot	snapshot = scan->base.rs_snapshot;
 	bool		all = !IsMVCCSnapshot(snapshot);
 	bool		conflicts = scan->asof == 0 && CheckForSerializableConflictOutNeeded(rel, snapshot);
+	bool		plain = !conflicts && scan->asof == 0 && snapshot->snapshot_type == SNAPSHOT_MVCC;
 	OffsetNumber max;
-	HeapTupleData record;
+	Page		page;
+	int			n = 0;
 
 	verity_scan_pin_page(scan, block);
 	LockBuffer(scan->cbuf, BUFFER_LOCK_SHARE);
+	page = BufferGetPage(scan->cbuf);
 	max = verity_page_max_offset(scan->cbuf);
 	for (OffsetNumber offset = FirstOffsetNumber; offset <= max; offset++)
 	{
-		if (verity_item_record(rel, scan->cbuf, offset, &record) &&
-			collects(scan, &record, all, conflicts))
-		{
-			scan->offsets[scan->noffsets++] = offset;
-			if (scan->reads_columns)
-				prefetch_sealed(&record);
-		}
+		HeapTupleHeader header = verity_item_header(rel, scan->cbuf, page, offset);
+
+		if (header == NULL || (VerityGetEnvelope(header)->flags & ENVELOPE_TOMBSTONE) != 0)
+			continue;
+		if (!all && !(plain && plainly_visible(scan, header)) &&
+			!test_record(scan, offset, conflicts))
+			continue;
+		scan->offsets[n++] = offset;
+		if (scan->reads_columns)
+			prefetch_sealed(header, ItemIdGetLength(PageGetItemId(page, offset)));
 	}
 	LockBuffer(scan->cbuf, BUFFER_LOCK_UNLOCK);
+	scan->noffsets = n;
 }
 
 /* --- records --- */
@@ -359,26 +386,36 @@ current_is_visible(VerityScan *scan)
 	return visible;
 }
 
-/* Make the next record in that direction the current one. */
+/* Make the next record in that direction the current one; slot has the last. */
 static bool
-next_record(VerityScan *scan, ScanDirection direction)
+next_record(VerityScan *scan, ScanDirection direction, TupleTableSlot *slot)
 {
 	bool		forward = !ScanDirectionIsBackward(direction);
 
 	for (;;)
 	{
+		Page		page;
+		ItemId		item;
+
 		if (scan->inited)
 			scan->cindex += forward ? 1 : -1;
 		while (!scan->inited || scan->cindex < 0 || scan->cindex >= scan->noffsets)
 		{
 			if (!verity_scan_next_page(scan, direction))
 				return false;
+			scan->reads_columns = verity_slot_is_open(slot);
 			verity_scan_load_page(scan, scan->cblock);
 			scan->cindex = forward ? 0 : scan->noffsets - 1;
 		}
-		if (verity_item_record(scan->base.rs_rd, scan->cbuf,
-							   scan->offsets[scan->cindex], &scan->record) &&
-			current_is_visible(scan))
+
+		/* it was looked at under the lock, and the pin keeps it where it is */
+		page = BufferGetPage(scan->cbuf);
+		item = PageGetItemId(page, scan->offsets[scan->cindex]);
+		ItemPointerSet(&scan->record.t_self, scan->cblock, scan->offsets[scan->cindex]);
+		scan->record.t_tableOid = RelationGetRelid(scan->base.rs_rd);
+		scan->record.t_len = ItemIdGetLength(item);
+		scan->record.t_data = (HeapTupleHeader) PageGetItem(page, item);
+		if (current_is_visible(scan))
 			return true;
 	}
 }
@@ -408,8 +445,7 @@ verity_scan_getnextslot(TableScanDesc sscan, ScanDirection direction, TupleTable
 {
 	VerityScan *scan = (VerityScan *) sscan;
 
-	scan->reads_columns = verity_slot_is_open(slot);
-	while (next_record(scan, direction))
+	while (next_record(scan, direction, slot))
 	{
 		verity_slot_store(slot, scan->vrel, &scan->record, scan->cbuf);
 		if (keys_hold(sscan, slot))

@@ -27,6 +27,7 @@ typedef struct VerityScan
 	BlockNumber numblocks;		/* how many are left, InvalidBlockNumber: all */
 	bool		inited;			/* a page is loaded */
 	bool		reads_columns;	/* the last row's columns were asked for */
+	TransactionId visible_xmin; /* committed as the snapshot sees it, or invalid */
 	BlockNumber cblock;			/* that page, and its pin */
 	Buffer		cbuf;
 	Buffer		mapbuf;			/* pinned map page, or InvalidBuffer */
@@ -82,27 +83,37 @@ extern void verity_bitmap_end(VerityScan *scan);
 pg_noreturn extern void verity_item_damaged(Relation rel, Buffer buffer, OffsetNumber offset);
 
 /*
- * The record behind a line pointer, which the data page has, of a pinned page
- * (locked, or known to hold it).  false when there is none; errors when its
- * length cannot be.
+ * The header of the record behind a line pointer, which the data page has, of
+ * a pinned page (locked, or known to hold it).  NULL when there is none;
+ * errors when its length cannot be.
  */
+static inline HeapTupleHeader
+verity_item_header(Relation rel, Buffer buffer, Page page, OffsetNumber offset)
+{
+	ItemId		item = PageGetItemId(page, offset);
+	HeapTupleHeader header;
+
+	if (!ItemIdIsNormal(item))
+		return NULL;
+	header = (HeapTupleHeader) PageGetItem(page, item);
+	if (unlikely(ItemIdGetOffset(item) + ItemIdGetLength(item) > BLCKSZ ||
+				 !verity_is_long_enough(header, ItemIdGetLength(item))))
+		verity_item_damaged(rel, buffer, offset);
+	return header;
+}
+
+/* The same as a tuple: false when there is none. */
 static inline bool
 verity_item_record(Relation rel, Buffer buffer, OffsetNumber offset, HeapTuple record)
 {
 	Page		page = BufferGetPage(buffer);
-	ItemId		item = PageGetItemId(page, offset);
 
-	record->t_data = NULL;
-	if (!ItemIdIsNormal(item))
+	record->t_data = verity_item_header(rel, buffer, page, offset);
+	if (record->t_data == NULL)
 		return false;
-	if (unlikely(ItemIdGetOffset(item) + ItemIdGetLength(item) > BLCKSZ ||
-				 !verity_is_long_enough((HeapTupleHeader) PageGetItem(page, item), ItemIdGetLength(item))))
-		verity_item_damaged(rel, buffer, offset);
-
 	ItemPointerSet(&record->t_self, BufferGetBlockNumber(buffer), offset);
 	record->t_tableOid = RelationGetRelid(rel);
-	record->t_len = ItemIdGetLength(item);
-	record->t_data = (HeapTupleHeader) PageGetItem(page, item);
+	record->t_len = ItemIdGetLength(PageGetItemId(page, offset));
 	return true;
 }
 
