@@ -8,7 +8,12 @@
  *	  record	 a pinned record, not opened: system columns, locks and row
  *				 counts need no more
  *	  row		 an opened heap tuple in the slot's own memory, besides the
- *				 pinned record if it was not materialized
+ *				 pinned record if it was not materialized; or only its
+ *				 columns, in the memory of the page that it is of
+ *
+ * Once a slot has given columns of a second record of a page, or of several of
+ * the page before, it keeps the page's opened records together
+ * (keys/opened_page.c), and reads columns there, without a copy of the row.
  *
  * The slot's memory is kept between rows.  Bytes of a record on a page are
  * read without a lock: the pin keeps them where they are, and what is sealed
@@ -27,6 +32,9 @@
 /* Row memory above this is given back when the slot is cleared. */
 #define SLOT_SPACE_KEPT (1024 * 1024)
 
+/* Records of a page that are asked for until the next page is read whole at once. */
+#define SLOT_PAGE_ROWS 4
+
 typedef struct VeritySlot
 {
 	TupleTableSlot base;
@@ -37,7 +45,15 @@ typedef struct VeritySlot
 
 	HeapTuple	row;			/* &rowdata when opened, else NULL */
 	HeapTupleData rowdata;
+	const char *data;			/* columns of the row, NULL when not opened */
+	const bits8 *nulls;			/* its null bitmap, or NULL */
+	int			natts;
 	uint32		off;			/* saved state of slot_deform */
+
+	OpenedPage *page;			/* opened records of a page, or NULL */
+	OpenedRow	opened;			/* the row's place there, while row is NULL */
+	BlockNumber last_block;		/* of the record opened last by itself */
+
 	char	   *space;			/* memory of the row */
 	Size		space_size;
 	char	   *spare;			/* the next row is formed here: its values may
@@ -47,24 +63,37 @@ typedef struct VeritySlot
 
 /* --- opening --- */
 
+/* Size of a row's header, from its beginning to the first column. */
+static inline Size
+row_header_size(uint16 attributes)
+{
+	if ((attributes & RECORD_HAS_NULLS) == 0)
+		return MAXALIGN(SizeofHeapTupleHeader);
+	return MAXALIGN(SizeofHeapTupleHeader + BITMAPLEN(attributes & RECORD_NATTS_MASK));
+}
+
+/* Where a heap tuple of these attributes holds the plaintext. */
+static inline Size
+plain_start(uint16 attributes, Size hoff)
+{
+	return (attributes & RECORD_HAS_NULLS) != 0 ? SizeofHeapTupleHeader : hoff;
+}
+
 /* Size of the opened row, and of its header. */
 static Size
 opened_size(const VeritySealedView *view, Size *hoff)
 {
-	uint16		natts = view->header.attributes & RECORD_NATTS_MASK;
-	bool		nulls = (view->header.attributes & RECORD_HAS_NULLS) != 0;
+	uint16		attributes = view->header.attributes;
 	Size		plain = view->cipher_len - RECORD_TAG_SIZE;
 
-	*hoff = MAXALIGN(SizeofHeapTupleHeader + (nulls ? BITMAPLEN(natts) : 0));
-	if (!nulls)
-		return *hoff + plain;
-	if (SizeofHeapTupleHeader + plain < *hoff)
+	*hoff = row_header_size(attributes);
+	if (plain_start(attributes, *hoff) + plain < *hoff)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("record (" UINT64_FORMAT ",%u) is too short for its null bitmap",
 						view->header.id.serial, view->header.id.sequence),
 				 errhint("Run verity_verify() on the table.")));
-	return SizeofHeapTupleHeader + plain;
+	return plain_start(attributes, *hoff) + plain;
 }
 
 /* Get at the sealed part, or say that it is none. */
@@ -88,26 +117,31 @@ view_record(VerityRel *vrel, HeapTuple record, VeritySealedView *view)
 			 errhint("Run verity_verify() on the table.")));
 }
 
+/* Make what is before the plaintext, of a record's envelope and sealed header. */
+static void
+form_header(HeapTupleHeader row, HeapTuple record, uint16 attributes, Size hoff)
+{
+	memset((char *) row + SizeofHeapTupleHeader, 0,
+		   plain_start(attributes, hoff) - SizeofHeapTupleHeader);
+	memcpy(row, record->t_data, SizeofHeapTupleHeader);
+	row->t_infomask &= HEAP_XACT_MASK;
+	row->t_infomask |= HEAP_HASVARWIDTH | ((attributes & RECORD_HAS_NULLS) != 0 ? HEAP_HASNULL : 0);
+	HeapTupleHeaderSetNatts(row, attributes & RECORD_NATTS_MASK);
+	row->t_hoff = hoff;
+}
+
 /* Decrypt into row, which has room for len bytes, and make it a heap tuple. */
 static void
 open_view(VerityRel *vrel, HeapTuple record, VeritySealedView *view,
 		  HeapTupleHeader row, Size hoff)
 {
-	uint16		natts = view->header.attributes & RECORD_NATTS_MASK;
-	bool		nulls = (view->header.attributes & RECORD_HAS_NULLS) != 0;
-	Size		start = nulls ? SizeofHeapTupleHeader : hoff;
+	uint16		attributes = view->header.attributes;
 
-	memset(row, 0, hoff);
-	memcpy(row, record->t_data, SizeofHeapTupleHeader);
+	form_header(row, record, attributes, hoff);
 	verity_open_record(vrel, &view->header, view->header_bytes,
 					   view->cipher, view->cipher_len,
-					   view->toasted ? NULL : &record->t_self, (uint8 *) row + start);
-
-	row->t_infomask &= HEAP_XACT_MASK;
-	row->t_infomask |= HEAP_HASVARWIDTH | (nulls ? HEAP_HASNULL : 0);
-	HeapTupleHeaderSetNatts(row, natts);
-	row->t_hoff = hoff;
-
+					   view->toasted ? NULL : &record->t_self,
+					   (uint8 *) row + plain_start(attributes, hoff));
 	if (view->toasted)
 		pfree(view->toasted);
 }
@@ -137,6 +171,7 @@ static void
 slot_reserve(VeritySlot *slot, Size size)
 {
 	slot->row = NULL;
+	slot->data = NULL;
 	if (slot->space_size >= size)
 		return;
 	if (slot->space)
@@ -150,13 +185,25 @@ slot_reserve(VeritySlot *slot, Size size)
 
 /* Make rowdata, whose bytes are in space, the slot's row. */
 static void
-slot_set_row(VeritySlot *slot, Size len, const ItemPointerData *tid, Oid tableoid)
+slot_set_rowdata(VeritySlot *slot, Size len, const ItemPointerData *tid, Oid tableoid)
 {
 	slot->rowdata.t_len = len;
 	slot->rowdata.t_self = *tid;
 	slot->rowdata.t_tableOid = tableoid;
 	slot->rowdata.t_data = (HeapTupleHeader) slot->space;
 	slot->row = &slot->rowdata;
+}
+
+/* The same, with the columns there too. */
+static void
+slot_set_row(VeritySlot *slot, Size len, const ItemPointerData *tid, Oid tableoid)
+{
+	HeapTupleHeader row = (HeapTupleHeader) slot->space;
+
+	slot_set_rowdata(slot, len, tid, tableoid);
+	slot->data = (char *) row + row->t_hoff;
+	slot->nulls = (row->t_infomask & HEAP_HASNULL) != 0 ? row->t_bits : NULL;
+	slot->natts = HeapTupleHeaderGetNatts(row);
 	slot->off = 0;
 	slot->base.tts_nvalid = 0;
 }
@@ -170,7 +217,95 @@ slot_copy_row(VeritySlot *slot, HeapTuple tuple)
 	slot_set_row(slot, tuple->t_len, &tuple->t_self, tuple->t_tableOid);
 }
 
-/* Open the slot's record into its memory. */
+/* --- rows in the memory of their page --- */
+
+/* Make a row of the slot's page the slot's: its columns are read there. */
+static inline void
+slot_set_opened(VeritySlot *slot)
+{
+	uint16		attributes = slot->opened.attributes;
+	const uint8 *plain = slot->opened.plain;
+	bool		nulls = (attributes & RECORD_HAS_NULLS) != 0;
+
+	slot->row = NULL;
+	slot->nulls = nulls ? plain : NULL;
+	slot->data = (const char *) plain + row_header_size(attributes) -
+		plain_start(attributes, row_header_size(attributes));
+	slot->natts = attributes & RECORD_NATTS_MASK;
+	slot->off = 0;
+	slot->base.tts_nvalid = 0;
+}
+
+/* Copy a row that is in its page's memory: its columns stay where they are. */
+static void
+slot_copy_opened(VeritySlot *slot)
+{
+	uint16		attributes = slot->opened.attributes;
+	Size		hoff = row_header_size(attributes);
+	Size		start = plain_start(attributes, hoff);
+	const char *data = slot->data;
+
+	slot_reserve(slot, start + slot->opened.plain_len);
+	form_header((HeapTupleHeader) slot->space, &slot->record, attributes, hoff);
+	memcpy(slot->space + start, slot->opened.plain, slot->opened.plain_len);
+	slot_set_rowdata(slot, start + slot->opened.plain_len,
+					 &slot->record.t_self, slot->record.t_tableOid);
+	slot->data = data;
+}
+
+/* Does the slot keep the opened records of its record's page? */
+static inline bool
+slot_has_page(VeritySlot *slot)
+{
+	BlockNumber block = ItemPointerGetBlockNumberNoCheck(&slot->record.t_self);
+
+	if (slot->page != NULL && verity_page_is(slot->page, slot->vrel, block))
+		return true;
+	if (slot->vrel->temporary)
+		return false;
+	if (block != slot->last_block &&
+		(slot->page == NULL || verity_page_asked(slot->page) < SLOT_PAGE_ROWS))
+	{
+		slot->last_block = block;
+		return false;
+	}
+	if (slot->page == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(slot->base.tts_mcxt);
+
+		slot->page = verity_page_make();
+		MemoryContextSwitchTo(old);
+	}
+	verity_page_turn(slot->page, slot->vrel, block);
+	return true;
+}
+
+/* Open the slot's record in its page's memory; false: it is for itself. */
+static bool
+slot_open_on_page(VeritySlot *slot)
+{
+	VeritySealedView view;
+	Size		hoff;
+
+	if ((VerityGetEnvelope(slot->record.t_data)->flags & ENVELOPE_TOASTED) != 0 ||
+		!slot_has_page(slot))
+		return false;
+	if (verity_page_find(slot->page, &slot->record, &slot->opened))
+		verity_count_pooled(slot->opened.plain_len);
+	else
+	{
+		view_record(slot->vrel, &slot->record, &view);
+		(void) opened_size(&view, &hoff);
+		if (!verity_open_on_page(slot->page, slot->vrel, &view.header, view.header_bytes,
+								 view.cipher, view.cipher_len, &slot->record.t_self,
+								 &slot->opened))
+			return false;
+	}
+	slot_set_opened(slot);
+	return true;
+}
+
+/* Open the slot's record. */
 static void
 slot_open(VeritySlot *slot)
 {
@@ -178,12 +313,16 @@ slot_open(VeritySlot *slot)
 	Size		hoff;
 	Size		len;
 
+	if (slot_open_on_page(slot))
+		return;
 	view_record(slot->vrel, &slot->record, &view);
 	len = opened_size(&view, &hoff);
 	slot_reserve(slot, len);
 	open_view(slot->vrel, &slot->record, &view, (HeapTupleHeader) slot->space, hoff);
 	slot_set_row(slot, len, &slot->record.t_self, slot->record.t_tableOid);
 }
+
+/* --- rows of the slot's own --- */
 
 /* Form the row of the slot's values, as heap_form_tuple does, in the slot's memory. */
 static void
@@ -228,7 +367,10 @@ slot_need_row(VeritySlot *slot)
 		/* opening frees what it needed, which a sort's memory for tuples refuses */
 		MemoryContext old = MemoryContextSwitchTo(slot->base.tts_mcxt);
 
-		slot_open(slot);
+		if (slot->data == NULL)
+			slot_open(slot);
+		if (slot->row == NULL)
+			slot_copy_opened(slot);
 		MemoryContextSwitchTo(old);
 		return;
 	}
@@ -256,6 +398,9 @@ tts_verity_init(TupleTableSlot *slot)
 	vslot->buffer = InvalidBuffer;
 	vslot->record.t_data = NULL;
 	vslot->row = NULL;
+	vslot->data = NULL;
+	vslot->page = NULL;
+	vslot->last_block = InvalidBlockNumber;
 	vslot->space = vslot->spare = NULL;
 	vslot->space_size = vslot->spare_size = 0;
 }
@@ -285,6 +430,7 @@ tts_verity_clear(TupleTableSlot *slot)
 
 	slot_drop_record(vslot);
 	vslot->row = NULL;
+	vslot->data = NULL;
 	vslot->off = 0;
 	slot_shrink(vslot, SLOT_SPACE_KEPT);
 
@@ -299,6 +445,9 @@ tts_verity_release(TupleTableSlot *slot)
 	VeritySlot *vslot = (VeritySlot *) slot;
 
 	slot_shrink(vslot, 0);
+	if (vslot->page != NULL)
+		verity_page_free(vslot->page);
+	vslot->page = NULL;
 }
 
 /*
@@ -327,19 +476,18 @@ static void
 slot_deform(VeritySlot *vslot, int natts)
 {
 	TupleTableSlot *slot = &vslot->base;
-	HeapTupleHeader row = vslot->row->t_data;
-	const char *data = (char *) row + row->t_hoff;
-	bool		nulls = HeapTupleHasNulls(vslot->row);
+	const char *data = vslot->data;
+	const bits8 *nulls = vslot->nulls;
 	int			attnum = slot->tts_nvalid;
 	uint32		off = attnum > 0 ? vslot->off : 0;
 	bool		slow = attnum > 0 && TTS_SLOW(slot);
 
-	natts = Min(HeapTupleHeaderGetNatts(row), natts);
+	natts = Min(vslot->natts, natts);
 	for (; attnum < natts; attnum++)
 	{
 		CompactAttribute *att = TupleDescCompactAttr(slot->tts_tupleDescriptor, attnum);
 
-		if (nulls && att_isnull(attnum, row->t_bits))
+		if (nulls != NULL && att_isnull(attnum, nulls))
 		{
 			slot->tts_values[attnum] = (Datum) 0;
 			slot->tts_isnull[attnum] = true;
@@ -368,7 +516,7 @@ tts_verity_getsomeattrs(TupleTableSlot *slot, int natts)
 	VeritySlot *vslot = (VeritySlot *) slot;
 
 	Assert(!TTS_EMPTY(slot));
-	if (!vslot->row)
+	if (vslot->data == NULL)
 		slot_open(vslot);
 	slot_deform(vslot, natts);
 }
@@ -430,8 +578,11 @@ tts_verity_copyslot(TupleTableSlot *dstslot, TupleTableSlot *srcslot)
 	else
 		tts_verity_clear(dstslot);
 
-	if (TTS_IS_VERITY(srcslot) && src->row)
+	if (TTS_IS_VERITY(srcslot) && src->data != NULL)
+	{
+		slot_need_row(src);
 		slot_copy_row(dst, src->row);
+	}
 	else if (dst->record.t_data == NULL)
 	{
 		verity_check_row_size(srcslot);
@@ -510,6 +661,7 @@ verity_slot_store(TupleTableSlot *slot, VerityRel *vrel, HeapTuple record, Buffe
 	vslot->vrel = vrel;
 	vslot->record = *record;
 	vslot->row = NULL;
+	vslot->data = NULL;
 	vslot->off = 0;
 
 	slot->tts_nvalid = 0;
@@ -533,7 +685,7 @@ verity_slot_is_open(TupleTableSlot *slot)
 {
 	VeritySlot *vslot = (VeritySlot *) slot;
 
-	return TTS_IS_VERITY(slot) && vslot->record.t_data != NULL && vslot->row != NULL;
+	return TTS_IS_VERITY(slot) && vslot->record.t_data != NULL && vslot->data != NULL;
 }
 
 void

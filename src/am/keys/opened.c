@@ -24,60 +24,31 @@
  * Nothing can fail between the two steps of a writer, so that none leaves a
  * frame odd but by a crash, after which shared memory is made anew.
  *
- * A frame in use is not given up at once: a scan of a table that is larger
- * than the pool would otherwise leave nothing in it for the next one.
+ * A frame is not given up at once: a scan of a table that is larger than the
+ * pool would otherwise leave nothing in it for the next one.  A page that is
+ * kept or read again is protected from the next few pages that want its frame;
+ * after them, what nobody has read goes.
+ *
+ * Who reads a page's records one after the other copies the whole frame once
+ * and brings it back with what was missing (opened_page.c); others get and put
+ * single records.
  */
 #include "postgres.h"
 
 #include <sys/mman.h>
 
-#include "am/keys/opened.h"
+#include "am/keys/opened_frame.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "sql/settings.h"
 #include "storage/shmem.h"
 
-#define FRAME_BYTES 8192
-#define FRAME_RECORDS 80		/* line pointers beyond are not kept */
-#define FRAME_BINDINGS 4		/* schema versions and generations on a page */
 #define POOL_ALIGN 65536		/* a multiple of every usual page size */
-
-/* What a header leaves open. */
-typedef struct OpenedBinding
-{
-	hash256		digest;
-	uint64		generation_id;
-} OpenedBinding;
-
-typedef struct OpenedEntry
-{
-	uint16		at;				/* in data: header, tag, plain; see used */
-	uint16		plain_len;		/* part of what the tag was computed over */
-	uint8		binding;
-	bool		present;
-} OpenedEntry;
-
-typedef struct OpenedFrame
-{
-	pg_atomic_uint32 sequence;	/* odd: being written */
-	uint32		in_use;			/* read since somebody else wanted it */
-	uint8		ledger[LEDGER_ID_SIZE];
-	BlockNumber block;
-	uint16		used;			/* bytes of data */
-	uint16		binding_count;
-	OpenedEntry entries[FRAME_RECORDS];
-	OpenedBinding bindings[FRAME_BINDINGS];
-	uint8		data[FLEXIBLE_ARRAY_MEMBER];
-} OpenedFrame;
-
-#define FRAME_DATA (FRAME_BYTES - offsetof(OpenedFrame, data))
-
-StaticAssertDecl(offsetof(OpenedFrame, data) < FRAME_BYTES / 8, "a frame is for records");
-StaticAssertDecl(FRAME_BYTES - 1 <= PG_UINT16_MAX, "a place in a frame is 16 bits");
+#define FRAME_PROTECTION 4		/* this many pages may want a frame in vain */
 
 int			verity_opened_pool_mb;
 
-static char *frames;			/* NULL without a pool */
+static OpenedFrame *frames;		/* NULL without a pool */
 static uint64 frame_count;
 
 /* --- shared memory --- */
@@ -105,12 +76,12 @@ verity_opened_shmem_init(void)
 	if (verity_opened_pool_mb == 0)
 		return;
 	base = ShmemInitStruct("verity opened records", verity_opened_shmem_size(), &found);
-	frames = (char *) TYPEALIGN(POOL_ALIGN, base);
-	frame_count = pool_bytes() / FRAME_BYTES;
+	frames = (OpenedFrame *) TYPEALIGN(POOL_ALIGN, base);
+	frame_count = pool_bytes() / sizeof(OpenedFrame);
 	if (found)
 		return;
 	for (uint64 i = 0; i < frame_count; i++)
-		memset(frames + i * FRAME_BYTES, 0, offsetof(OpenedFrame, entries));
+		memset(&frames[i], 0, offsetof(OpenedFrame, content.entries));
 #ifdef MADV_DONTDUMP
 	if (madvise(frames, pool_bytes(), MADV_DONTDUMP) != 0)
 		ereport(LOG,
@@ -125,76 +96,69 @@ verity_opened_shmem_init(void)
 
 /* --- frames --- */
 
-/* Are 16 bytes the same?  In line: these few comparisons are what a hit costs. */
-static inline bool
-same_16(const void *a, const void *b)
+static inline OpenedFrame *
+frame_of(const uint8 *ledger, BlockNumber block)
 {
-	uint64		x[2];
-	uint64		y[2];
-
-	memcpy(x, a, sizeof(x));
-	memcpy(y, b, sizeof(y));
-	return ((x[0] ^ y[0]) | (x[1] ^ y[1])) == 0;
-}
-
-StaticAssertDecl(LEDGER_ID_SIZE == 16 && RECORD_TAG_SIZE == 16 && sizeof(hash256) == 32 &&
-				 RECORD_HEADER_SIZE == 32 && RECORD_HEADER_MAX >= 32,
-				 "what is compared is made of pieces of 16 bytes");
-
-/* Are two sealed headers of one length the same? */
-static inline bool
-same_header(const uint8 *a, const uint8 *b, Size len)
-{
-	return same_16(a, b) && same_16(a + 16, b + 16) &&
-		(len == RECORD_HEADER_SIZE || same_16(a + len - 16, b + len - 16));
-}
-
-static OpenedFrame *
-frame_of(const OpenedRecord *record, BlockNumber block)
-{
-	uint64		ledger;
+	uint64		start;
 
 	/* a ledger's id is random; blocks side by side never want one frame */
-	memcpy(&ledger, record->ledger, sizeof(ledger));
-	return (OpenedFrame *) (frames + (ledger + block) % frame_count * FRAME_BYTES);
+	memcpy(&start, ledger, sizeof(start));
+	return &frames[(start + block) % frame_count];
 }
 
+/* Begin to write a frame: false where somebody else does. */
 static inline bool
-frame_is_of(const OpenedFrame *frame, const OpenedRecord *record, BlockNumber block)
+frame_lock(OpenedFrame *frame)
 {
-	return frame->block == block && same_16(frame->ledger, record->ledger);
+	uint32		sequence = pg_atomic_read_u32(&frame->sequence);
+
+	return (sequence & 1) == 0 &&
+		pg_atomic_compare_exchange_u32(&frame->sequence, &sequence, sequence + 1);
 }
 
-static inline bool
-binding_is(const OpenedBinding *binding, const OpenedRecord *record)
+static inline void
+frame_unlock(OpenedFrame *frame)
 {
-	return binding->generation_id == record->generation_id &&
-		same_16(binding->digest.bytes, record->digest->bytes) &&
-		same_16(binding->digest.bytes + 16, record->digest->bytes + 16);
+	pg_write_barrier();
+	pg_atomic_write_u32(&frame->sequence, pg_atomic_read_u32(&frame->sequence) + 1);
 }
 
-static inline Size
-entry_size(const OpenedRecord *record)
+/* Protect what is new in the frame, or has proved of use. */
+static inline void
+frame_protect(OpenedFrame *frame)
 {
-	return record->header_len + RECORD_TAG_SIZE + record->plain_len;
+	if (frame->protection < FRAME_PROTECTION)
+		frame->protection = FRAME_PROTECTION;
 }
+
+/* May another page have the frame, which is ours to write? */
+static bool
+frame_is_given_up(OpenedFrame *frame)
+{
+	if (frame->protection == 0)
+		return true;
+	frame->protection--;
+	return false;
+}
+
+/* --- single records --- */
 
 /* Copy the record out of a frame that may be changing under us. */
 static inline bool
-copy_entry(const OpenedFrame *frame, const OpenedRecord *record, int item, uint8 *out)
+copy_entry(const OpenedContent *content, const OpenedRecord *record, int item, uint8 *out)
 {
-	OpenedEntry entry = frame->entries[item];
-	const uint8 *data = frame->data + entry.at;
+	OpenedEntry entry = content->entries[item];
 
 	if (!entry.present || entry.plain_len != record->plain_len ||
-		entry.binding >= FRAME_BINDINGS ||
-		entry.at + entry_size(record) > FRAME_DATA)
+		entry.binding >= OPENED_BINDINGS ||
+		entry.at + opened_plain_offset(record->header_len, entry.nulls) + entry.plain_len > OPENED_DATA)
 		return false;
-	if (!same_header(data, record->header, record->header_len) ||
-		!same_16(data + record->header_len, record->cipher + record->plain_len) ||
-		!binding_is(&frame->bindings[entry.binding], record))
+	if (!opened_same_sealed(content->data + entry.at, record->header, record->header_len,
+							record->cipher + record->plain_len) ||
+		!opened_binding_is(&content->bindings[entry.binding], record))
 		return false;
-	memcpy(out, data + record->header_len + RECORD_TAG_SIZE, record->plain_len);
+	memcpy(out, content->data + entry.at + opened_plain_offset(record->header_len, entry.nulls),
+		   record->plain_len);
 	return true;
 }
 
@@ -206,80 +170,33 @@ verity_opened_get(const OpenedRecord *record, uint8 *out)
 	OpenedFrame *frame;
 	uint32		sequence;
 
-	if (frames == NULL || item < 0 || item >= FRAME_RECORDS)
+	if (frames == NULL || item < 0 || item >= OPENED_RECORDS)
 		return false;
-	frame = frame_of(record, block);
+	frame = frame_of(record->ledger, block);
 	sequence = pg_atomic_read_u32(&frame->sequence);
 	pg_read_barrier();
-	if ((sequence & 1) != 0 || !frame_is_of(frame, record, block) ||
-		!copy_entry(frame, record, item, out))
+	if ((sequence & 1) != 0 || !opened_is_of(&frame->content, record->ledger, block) ||
+		!copy_entry(&frame->content, record, item, out))
 		return false;
 	pg_read_barrier();
 	if (pg_atomic_read_u32(&frame->sequence) != sequence)
 		return false;
-	if (frame->in_use == 0)
-		frame->in_use = 1;
+	frame_protect(frame);
 	return true;
 }
 
-/* Make it this page's, with nothing in it. */
-static void
-frame_reset(OpenedFrame *frame, const OpenedRecord *record, BlockNumber block)
-{
-	memcpy(frame->ledger, record->ledger, LEDGER_ID_SIZE);
-	frame->block = block;
-	frame->used = 0;
-	frame->binding_count = 0;
-	frame->in_use = 0;
-	memset(frame->entries, 0, sizeof(frame->entries));
-}
-
-/* Can the frame, which is ours to write, take the record?  Makes it empty where it may. */
+/* Is the frame, which is ours to write, to take the record?  Makes it its page's. */
 static bool
 frame_has_room(OpenedFrame *frame, const OpenedRecord *record, BlockNumber block)
 {
-	if (frame_is_of(frame, record, block) && frame->used + entry_size(record) <= FRAME_DATA)
-		return true;
-	if (frame->in_use != 0)
+	if (!opened_is_of(&frame->content, record->ledger, block))
 	{
-		frame->in_use = 0;
-		return false;
+		if (!frame_is_given_up(frame))
+			return false;
+		opened_reset(&frame->content, record->ledger, block);
+		frame_protect(frame);
 	}
-	frame_reset(frame, record, block);
-	return true;
-}
-
-/* Which of the frame's bindings is the record's? -1: none, and no room. */
-static int
-frame_binding(OpenedFrame *frame, const OpenedRecord *record)
-{
-	for (int i = 0; i < frame->binding_count; i++)
-		if (binding_is(&frame->bindings[i], record))
-			return i;
-	if (frame->binding_count == FRAME_BINDINGS)
-		return -1;
-	frame->bindings[frame->binding_count].digest = *record->digest;
-	frame->bindings[frame->binding_count].generation_id = record->generation_id;
-	return frame->binding_count++;
-}
-
-/* Add a record to its page's frame, which is ours to write. */
-static void
-frame_add(OpenedFrame *frame, const OpenedRecord *record, int item, const uint8 *plain)
-{
-	uint8	   *data = frame->data + frame->used;
-	int			binding = frame_binding(frame, record);
-
-	if (binding < 0)
-		return;
-	memcpy(data, record->header, record->header_len);
-	memcpy(data + record->header_len, record->cipher + record->plain_len, RECORD_TAG_SIZE);
-	memcpy(data + record->header_len + RECORD_TAG_SIZE, plain, record->plain_len);
-	frame->entries[item].at = frame->used;
-	frame->entries[item].plain_len = record->plain_len;
-	frame->entries[item].binding = binding;
-	frame->entries[item].present = true;
-	frame->used += entry_size(record);
+	return frame->content.used + opened_entry_size(record) <= OPENED_DATA;
 }
 
 void
@@ -288,17 +205,62 @@ verity_opened_put(const OpenedRecord *record, const uint8 *plain)
 	BlockNumber block = ItemPointerGetBlockNumberNoCheck(&record->tid);
 	int			item = ItemPointerGetOffsetNumberNoCheck(&record->tid) - FirstOffsetNumber;
 	OpenedFrame *frame;
-	uint32		sequence;
+	uint8	   *room;
 
-	if (frames == NULL || item < 0 || item >= FRAME_RECORDS || entry_size(record) > FRAME_DATA)
+	if (frames == NULL || item < 0 || item >= OPENED_RECORDS)
 		return;
-	frame = frame_of(record, block);
+	frame = frame_of(record->ledger, block);
+	if (!frame_lock(frame))
+		return;
+	if (frame_has_room(frame, record, block) &&
+		(room = opened_room(&frame->content, record)) != NULL)
+	{
+		memcpy(room, plain, record->plain_len);
+		opened_add(&frame->content, record, item);
+	}
+	frame_unlock(frame);
+}
+
+/* --- whole pages --- */
+
+bool
+verity_opened_load(OpenedContent *out, const uint8 *ledger, BlockNumber block)
+{
+	OpenedFrame *frame;
+	uint32		sequence;
+	Size		used;
+
+	if (frames == NULL)
+		return false;
+	frame = frame_of(ledger, block);
 	sequence = pg_atomic_read_u32(&frame->sequence);
-	if ((sequence & 1) != 0 ||
-		!pg_atomic_compare_exchange_u32(&frame->sequence, &sequence, sequence + 1))
+	pg_read_barrier();
+	if ((sequence & 1) != 0 || !opened_is_of(&frame->content, ledger, block))
+		return false;
+	used = Min(frame->content.used, OPENED_DATA);
+	memcpy(out, &frame->content, offsetof(OpenedContent, data) + used);
+	pg_read_barrier();
+	if (pg_atomic_read_u32(&frame->sequence) != sequence)
+		return false;
+	frame_protect(frame);
+	return true;
+}
+
+void
+verity_opened_store(const OpenedContent *content)
+{
+	OpenedFrame *frame;
+
+	if (frames == NULL)
 		return;
-	if (frame_has_room(frame, record, block))
-		frame_add(frame, record, item, plain);
-	pg_write_barrier();
-	pg_atomic_write_u32(&frame->sequence, sequence + 2);
+	frame = frame_of(content->ledger, content->block);
+	if (!frame_lock(frame))
+		return;
+	if (opened_is_of(&frame->content, content->ledger, content->block) ||
+		frame_is_given_up(frame))
+	{
+		memcpy(&frame->content, content, offsetof(OpenedContent, data) + content->used);
+		frame_protect(frame);
+	}
+	frame_unlock(frame);
 }

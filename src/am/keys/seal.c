@@ -407,6 +407,54 @@ decrypt(CipherContext *context, const record_header *header, const OpenedRecord 
 					 record->cipher + record->plain_len, plain_out) == CORE_OK;
 }
 
+/* All that opening a record depends on; false, and why, when it is not known. */
+static bool
+describe(const CipherContext *context, VerityRel *vrel, const record_header *header,
+		 const uint8 *header_bytes, const uint8 *cipher, Size plain_len, hash256 *space,
+		 OpenedRecord *record, const char **why)
+{
+	record->ledger = vrel->ledger;
+	record->digest = schema_digest(vrel, header, space);
+	record->generation_id = context->generation_id;
+	record->header = header_bytes;
+	record->header_len = record_header_size(header->attributes);
+	record->cipher = cipher;
+	record->plain_len = plain_len;
+	if (record->digest != NULL)
+		return true;
+	*why = "its schema version is not known";
+	return false;
+}
+
+static inline void
+count_opened(Size plain_len)
+{
+	verity_count(COUNT_OPENED, 1);
+	verity_count(COUNT_OPENED_BYTES, plain_len);
+}
+
+void
+verity_count_pooled(Size plain_len)
+{
+	verity_count(COUNT_POOLED, 1);
+	count_opened(plain_len);
+}
+
+/* Decrypt, and count what became of it. */
+static bool
+decrypt_counted(CipherContext *context, const record_header *header, const OpenedRecord *record,
+				uint8 *plain_out, const char **why)
+{
+	if (decrypt(context, header, record, plain_out))
+	{
+		count_opened(record->plain_len);
+		return true;
+	}
+	verity_count(COUNT_AUTH_FAILURES, 1);
+	*why = "its authentication tag does not hold";
+	return false;
+}
+
 /*
  * Open with a context that is there: false when the tag does not hold.  With
  * tid, the pool of opened records is asked first.
@@ -419,35 +467,19 @@ open_with(CipherContext *context, VerityRel *vrel, const record_header *header,
 	hash256		space;
 	OpenedRecord record;
 
-	record.ledger = vrel->ledger;
-	record.digest = schema_digest(vrel, header, &space);
-	if (record.digest == NULL)
-	{
-		*why = "its schema version is not known";
+	if (!describe(context, vrel, header, header_bytes, cipher, plain_len, &space, &record, why))
 		return false;
-	}
-	record.generation_id = context->generation_id;
-	record.header = header_bytes;
-	record.header_len = record_header_size(header->attributes);
-	record.cipher = cipher;
-	record.plain_len = plain_len;
-	if (tid != NULL)
-		record.tid = *tid;
-	if (tid != NULL && verity_opened_get(&record, plain_out))
-		verity_count(COUNT_POOLED, 1);
-	else
+	if (tid == NULL)
+		return decrypt_counted(context, header, &record, plain_out, why);
+	record.tid = *tid;
+	if (verity_opened_get(&record, plain_out))
 	{
-		if (!decrypt(context, header, &record, plain_out))
-		{
-			verity_count(COUNT_AUTH_FAILURES, 1);
-			*why = "its authentication tag does not hold";
-			return false;
-		}
-		if (tid != NULL)
-			verity_opened_put(&record, plain_out);
+		verity_count_pooled(plain_len);
+		return true;
 	}
-	verity_count(COUNT_OPENED, 1);
-	verity_count(COUNT_OPENED_BYTES, plain_len);
+	if (!decrypt_counted(context, header, &record, plain_out, why))
+		return false;
+	verity_opened_put(&record, plain_out);
 	return true;
 }
 
@@ -460,17 +492,13 @@ opening_context(const record_header *header, const char **why)
 	return last_opening;
 }
 
-/* Open a record, or raise what is wrong with it. */
-void
-verity_open_record(VerityRel *vrel, const record_header *header,
-				   const uint8 *header_bytes,
-				   const uint8 *cipher, Size cipher_len,
-				   const ItemPointerData *tid, uint8 *plain_out)
+/* The context that opens a record; an error when it is not to be had. */
+static CipherContext *
+opening_context_or_raise(const VerityRel *vrel, const record_header *header)
 {
-	CipherContext *context;
-	const char *why = "it is shorter than its tag";
+	const char *why = NULL;
+	CipherContext *context = opening_context(header, &why);
 
-	context = opening_context(header, &why);
 	if (context == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -479,14 +507,64 @@ verity_open_record(VerityRel *vrel, const record_header *header,
 				 errdetail("It is sealed under data key " UINT64_FORMAT " of generation %u.",
 						   header->key_id, header->generation),
 				 errhint("Use the cluster's newest keystore; run verity_verify() to see whether the record was altered.")));
+	return context;
+}
+
+pg_noreturn static void
+raise_not_authentic(const VerityRel *vrel, const record_header *header, const char *why)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("record " UINT64_FORMAT ".%u of table \"%s\" is not authentic: %s",
+					header->id.serial, header->id.sequence, get_rel_name(vrel->relid), why),
+			 errhint("Run verity_verify() to see what was altered, and restore from a backup.")));
+}
+
+/* Open a record, or raise what is wrong with it. */
+void
+verity_open_record(VerityRel *vrel, const record_header *header,
+				   const uint8 *header_bytes,
+				   const uint8 *cipher, Size cipher_len,
+				   const ItemPointerData *tid, uint8 *plain_out)
+{
+	CipherContext *context = opening_context_or_raise(vrel, header);
+	const char *why = "it is shorter than its tag";
+
 	if (cipher_len < RECORD_TAG_SIZE ||
 		!open_with(context, vrel, header, header_bytes, cipher, cipher_len - RECORD_TAG_SIZE,
 				   vrel->temporary ? NULL : tid, plain_out, &why))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("record " UINT64_FORMAT ".%u of table \"%s\" is not authentic: %s",
-						header->id.serial, header->id.sequence, get_rel_name(vrel->relid), why),
-				 errhint("Run verity_verify() to see what was altered, and restore from a backup.")));
+		raise_not_authentic(vrel, header, why);
+}
+
+/* Open a record of a page, unless the page has it. */
+bool
+verity_open_on_page(OpenedPage *page, VerityRel *vrel, const record_header *header,
+					const uint8 *header_bytes, const uint8 *cipher, Size cipher_len,
+					const ItemPointerData *tid, OpenedRow *row)
+{
+	CipherContext *context = opening_context_or_raise(vrel, header);
+	const char *why = "it is shorter than its tag";
+	Size		plain_len = cipher_len - RECORD_TAG_SIZE;
+	hash256		space;
+	OpenedRecord record;
+	uint8	   *room;
+
+	if (cipher_len < RECORD_TAG_SIZE ||
+		!describe(context, vrel, header, header_bytes, cipher, plain_len, &space, &record, &why))
+		raise_not_authentic(vrel, header, why);
+	record.tid = *tid;
+	if (verity_page_look_up(page, &record, row))
+	{
+		verity_count_pooled(plain_len);
+		return true;
+	}
+	room = verity_page_room(page, &record);
+	if (room == NULL)
+		return false;
+	if (!decrypt_counted(context, header, &record, room, &why))
+		raise_not_authentic(vrel, header, why);
+	verity_page_add(page, &record, row);
+	return true;
 }
 
 /* Open a record, or say what is wrong with it. */

@@ -6,6 +6,7 @@
 #ifndef VERITY_SEAL_H
 #define VERITY_SEAL_H
 
+#include "am/keys/opened_page.h"
 #include "am/rel.h"
 
 /* Load the library that verity.cipher_library names; FATAL where it is not to be had. */
@@ -43,6 +44,18 @@ extern void verity_open_record(VerityRel *vrel, const record_header *header,
 							   const uint8 *header_bytes,
 							   const uint8 *cipher, Size cipher_len,
 							   const ItemPointerData *tid, uint8 *plain_out);
+
+/*
+ * The same for a record on a page that others of the page are opened besides:
+ * the row stands in the page's memory.  false: there is no room for it.
+ */
+extern bool verity_open_on_page(OpenedPage *page, VerityRel *vrel, const record_header *header,
+								const uint8 *header_bytes,
+								const uint8 *cipher, Size cipher_len,
+								const ItemPointerData *tid, OpenedRow *row);
+
+/* A row was given out that was not opened for it. */
+extern void verity_count_pooled(Size plain_len);
 
 /*
  * The same without an error: false when the tag does not hold or the key is
