@@ -136,6 +136,5 @@ verity_initialize(PG_FUNCTION_ARGS)
 				 errhint("Use CREATE EXTENSION verity.")));
 	ready_keystore();
 	verity_journal_genesis();
-	verity_temporary_key_renew();
 	PG_RETURN_VOID();
 }

@@ -119,6 +119,20 @@ my $anew = verity_node('anew', conf => $log_setting);
 my $temporary = q(CREATE EXTENSION IF NOT EXISTS verity; CREATE TEMP TABLE t (a int) USING verity; INSERT INTO t VALUES (1););
 $anew->safe_psql('postgres', join "\n", $temporary, 'DROP EXTENSION verity CASCADE;', "BEGIN; $temporary ROLLBACK;", $temporary);
 sealed_once('temporary tables of two journals');
+
+# … or by another session; or not made after all, and what it took away comes back
+my $other = $anew->background_psql('postgres');
+$other->query_safe('SET client_min_messages = error');
+$other->query_safe($temporary);
+$anew->safe_psql('postgres', 'DROP EXTENSION verity CASCADE; CREATE EXTENSION verity');
+$other->query_safe($temporary);
+my $again = "DROP EXTENSION verity CASCADE; $temporary";
+$other->query_safe("BEGIN; $again ROLLBACK; INSERT INTO t VALUES (2)");
+is($other->query_safe('SELECT string_agg(a::text, \',\' ORDER BY a) FROM t'), '1,2', 'temporary rows, once DROP and CREATE EXTENSION were rolled back');
+$other->query_safe("BEGIN; INSERT INTO t VALUES (3); SAVEPOINT s; $again ROLLBACK TO s; INSERT INTO t VALUES (4); COMMIT");
+is($other->query_safe('SELECT string_agg(a::text, \',\' ORDER BY a) FROM t'), '1,2,3,4', 'and to a savepoint');
+$other->quit;
+sealed_once('temporary tables of journals that came and went');
 $anew->stop;
 
 # a standby that is promoted beside its primary

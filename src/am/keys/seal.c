@@ -57,6 +57,7 @@ static CipherContext *last_sealing;
 static CipherContext *last_opening;
 static uint8 *temporary_key;	/* secure memory */
 static uint64 temporary_tag;	/* tells backends' temporary keys apart */
+static uint32 temporary_generation; /* stands in temporary records for a generation */
 
 /* Load the cipher's library. */
 void
@@ -127,18 +128,24 @@ temporary_key_get(void)
 }
 
 /*
- * A new journal counts its serials from the start again, so that what is
- * sealed under it needs another key.
+ * Have the key that seals temporary tables.  Another journal counts its serials
+ * from the start again, or, where it is the old one because the new one was
+ * rolled back, goes on with its own: what is sealed under it needs another key.
+ * What was sealed before can be opened still, for its tables may come back with
+ * the old journal.
  */
-void
-verity_temporary_key_renew(void)
+static void
+temporary_key_ready(void)
 {
-	if (temporary_key == NULL)
+	static uint8 sealed_for[16];	/* a journal's id */
+	uint8		journal_id[16];
+
+	(void) temporary_key_get();
+	verity_journal_id(journal_id);
+	if (memcmp(sealed_for, journal_id, sizeof(sealed_for)) == 0)
 		return;
-	if (contexts != NULL)
-		contexts_drop();
-	secmem_random(temporary_key, AEAD_KEY_SIZE);
-	secmem_random(&temporary_tag, sizeof(temporary_tag));
+	temporary_generation++;
+	memcpy(sealed_for, journal_id, sizeof(sealed_for));
 }
 
 /* The DEK, checked against its commitment; NULL when it is not there. */
@@ -208,6 +215,11 @@ context_get(uint64 key_id, uint32 generation_number, const char **why)
 	{
 		*why = "the journal has no such generation";
 		return NULL;
+	}
+	if (key_id == TEMPORARY_KEY_ID)
+	{
+		generation.id = generation_number;
+		memcpy(generation.salt, &generation_number, sizeof(generation_number));
 	}
 	dek = keys_data_key(key_id);
 	if (dek == NULL)
@@ -289,7 +301,7 @@ ready_key(Relation rel, VerityRel *vrel)
 
 	if (vrel->temporary)
 	{
-		(void) temporary_key_get();
+		temporary_key_ready();
 		return;
 	}
 	verity_journal_id(journal_id);
@@ -302,7 +314,7 @@ static CipherContext *
 sealing_context(const VerityRel *vrel)
 {
 	uint64		key_id = vrel->temporary ? TEMPORARY_KEY_ID : vrel->key_id;
-	uint32		generation = vrel->temporary ? 0 : verity_generation_current()->number;
+	uint32		generation = vrel->temporary ? temporary_generation : verity_generation_current()->number;
 	const char *why = NULL;
 
 	if (!context_is(last_sealing, key_id, generation))
@@ -370,7 +382,7 @@ verity_seal_record(VerityRel *vrel, record_header *header,
 	record_nonce(&header->id, nonce);
 	aad_len = record_aad(out, header_len, plain_len, vrel->ledger, &vrel->schema_digest,
 						 context->generation_id, aad);
-	verity_log_nonce(header, vrel->temporary ? temporary_tag : context->generation_id);
+	verity_log_nonce(header, vrel->temporary ? temporary_tag + temporary_generation : context->generation_id);
 	if (aead_seal(context->aead, nonce, aad, aad_len, plain, plain_len,
 				  out + header_len, out + header_len + plain_len) != CORE_OK)
 		ereport(ERROR,

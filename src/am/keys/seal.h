@@ -12,9 +12,6 @@
 /* Load the library that verity.cipher_library names; FATAL where it is not to be had. */
 extern void verity_seal_init(void);
 
-/* Seal temporary tables under a new key from here on: there is a new journal. */
-extern void verity_temporary_key_renew(void);
-
 /*
  * Ready a table for sealing in this transaction: a serial, a live generation,
  * a schema version, a DEK.  Errors when the master key is missing or the
