@@ -17,6 +17,7 @@
 #include <math.h>
 
 #include "am/map.h"
+#include "am/rel.h"
 #include "am/scan.h"
 #include "optimizer/plancat.h"
 #include "port/pg_bitutils.h"
@@ -31,17 +32,26 @@
 /* A table that was never vacuumed is taken to grow to as many, as heap's is. */
 #define NEW_TABLE_PAGES 10
 
-/* The mark of each of a byte's four blocks. */
-#define NO_CURRENT_OF_FOUR 0x55
+/* The marks of a word's blocks. */
+#define NO_CURRENT_OF_WORD UINT64CONST(0x5555555555555555)
+#define BLOCKS_PER_WORD (sizeof(uint64) * 4)
 
 StaticAssertDecl(VERITY_MAP_NO_CURRENT == 0x01 && VERITY_MAP_BITS == 0x03,
 				 "marks are counted four to a byte");
+StaticAssertDecl(VERITY_META_MAP_BYTES % sizeof(uint64) == 0 && VERITY_MAP_PAGE_BYTES % sizeof(uint64) == 0,
+				 "a map page's bits are whole words");
 
-/* Count the marks of one map page. */
 static BlockNumber
-count_marks(Relation rel, BlockNumber mapblock)
+next_map_block(BlockNumber mapblock)
 {
-	int			bytes = mapblock == 0 ? VERITY_META_MAP_BYTES : VERITY_MAP_PAGE_BYTES;
+	return mapblock + (mapblock == 0 ? VERITY_MAP_META_BLOCKS : VERITY_MAP_SPAN);
+}
+
+/* Count the marks of one map page, for blocks below nblocks, and add its LSN to version. */
+static BlockNumber
+count_marks(Relation rel, BlockNumber mapblock, BlockNumber nblocks, uint64 *version)
+{
+	BlockNumber blocks = Min(nblocks, next_map_block(mapblock)) - mapblock;
 	Buffer		buffer = ReadBuffer(rel, mapblock);
 	BlockNumber count = 0;
 
@@ -51,23 +61,48 @@ count_marks(Relation rel, BlockNumber mapblock)
 		int			shift;
 		uint8	   *bits = verity_map_byte(BufferGetPage(buffer), mapblock, &shift);
 
-		for (int i = 0; i < bytes; i++)
-			count += pg_number_of_ones[bits[i] & NO_CURRENT_OF_FOUR];
+		for (BlockNumber at = 0; at < blocks; at += BLOCKS_PER_WORD)
+		{
+			uint64		word;
+
+			memcpy(&word, bits + at / 4, sizeof(word));
+			if (word != 0)
+				count += pg_popcount64(word & NO_CURRENT_OF_WORD);
+		}
 	}
+	*version += PageGetLSN(BufferGetPage(buffer));
 	UnlockReleaseBuffer(buffer);
 	return count;
 }
 
-/* Data pages that the map marks, of a table of that many blocks. */
+/*
+ * Data pages that the map marks, of a table of that many blocks.  Every query
+ * that is planned asks, and a large table has many bytes of map: so the count
+ * is kept while no map page changed, which their LSNs tell, added up, since
+ * none ever goes back.
+ */
 static BlockNumber
 marked_pages(Relation rel, BlockNumber nblocks)
 {
-	BlockNumber marked = 0;
+	VerityMarks *kept = &verity_rel(rel)->marks;
+	VerityMarks now = {.map_end = 0};
 
-	for (BlockNumber mapblock = 0; mapblock < nblocks;
-		 mapblock += mapblock == 0 ? VERITY_MAP_META_BLOCKS : VERITY_MAP_SPAN)
-		marked += count_marks(rel, mapblock);
-	return marked;
+	for (BlockNumber mapblock = 0; mapblock < nblocks; mapblock = next_map_block(mapblock))
+	{
+		Buffer		buffer = ReadBuffer(rel, mapblock);
+
+		now.version += BufferGetLSNAtomic(buffer);
+		now.map_end = next_map_block(mapblock);
+		ReleaseBuffer(buffer);
+	}
+	if (RelationNeedsWAL(rel) && now.map_end == kept->map_end && now.version == kept->version)
+		return kept->count;
+
+	now.version = 0;
+	for (BlockNumber mapblock = 0; mapblock < nblocks; mapblock = next_map_block(mapblock))
+		now.count += count_marks(rel, mapblock, nblocks, &now.version);
+	*kept = now;
+	return now.count;
 }
 
 /* Data pages, current or not, of a table of that many blocks. */

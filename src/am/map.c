@@ -104,6 +104,53 @@ verity_map_get(Relation rel, BlockNumber blkno, Buffer *mapbuf)
 	return bits;
 }
 
+/* A word of the map whose blocks all are marked. */
+#define WORD_BLOCKS (sizeof(uint64) * 4)
+#define WORD_NO_CURRENT UINT64CONST(0x5555555555555555)
+
+StaticAssertDecl(VERITY_MAP_NO_CURRENT == 0x01 && VERITY_MAP_BITS == 0x03, "marks stand four to a byte");
+StaticAssertDecl(VERITY_MAP_META_BLOCKS % WORD_BLOCKS == 0 && VERITY_MAP_SPAN % WORD_BLOCKS == 0,
+				 "a map page's bits are whole words");
+
+/* Is the word marked that begins with this block of the map page? */
+static inline bool
+word_is_marked(Page mappage, BlockNumber blkno)
+{
+	int			shift;
+	uint64		word;
+
+	memcpy(&word, verity_map_byte(mappage, blkno, &shift), sizeof(word));
+	return (word & WORD_NO_CURRENT) == WORD_NO_CURRENT;
+}
+
+BlockNumber
+verity_map_next_current(Relation rel, BlockNumber blkno, BlockNumber end, Buffer *mapbuf)
+{
+	BlockNumber mapblkno = verity_map_block(blkno);
+	BlockNumber span = mapblkno == 0 ? VERITY_MAP_META_BLOCKS : VERITY_MAP_SPAN;
+	BlockNumber limit = Min(end, mapblkno + span);
+	Page		page;
+	int			shift;
+
+	verity_map_pin(rel, blkno, mapbuf);
+	page = BufferGetPage(*mapbuf);
+	LockBuffer(*mapbuf, BUFFER_LOCK_SHARE);
+	if (!map_page_is_valid(page, mapblkno))
+		limit = blkno;
+	while (blkno < limit)
+	{
+		if ((blkno - mapblkno) % WORD_BLOCKS == 0 && limit - blkno >= WORD_BLOCKS &&
+			word_is_marked(page, blkno))
+			blkno += WORD_BLOCKS;
+		else if ((*verity_map_byte(page, blkno, &shift) >> shift) & VERITY_MAP_NO_CURRENT)
+			blkno++;
+		else
+			break;
+	}
+	LockBuffer(*mapbuf, BUFFER_LOCK_UNLOCK);
+	return blkno;
+}
+
 void
 verity_map_set_bits(Page mappage, BlockNumber blkno, uint8 bits)
 {

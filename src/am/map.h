@@ -70,6 +70,13 @@ extern void verity_map_init_page(Page page);
  */
 extern uint8 verity_map_get(Relation rel, BlockNumber blkno, Buffer *mapbuf);
 
+/*
+ * The first block from blkno on that is not marked NO_CURRENT; no further than
+ * end, nor than the first block that another page maps.  *mapbuf as above.
+ */
+extern BlockNumber verity_map_next_current(Relation rel, BlockNumber blkno, BlockNumber end,
+										   Buffer *mapbuf);
+
 /* Pin the page that maps blkno, keeping *mapbuf when it is that page. */
 extern void verity_map_pin(Relation rel, BlockNumber blkno, Buffer *mapbuf);
 

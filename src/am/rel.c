@@ -97,6 +97,7 @@ refresh(Relation rel, VerityRel *vrel)
 
 	vrel->valid = false;
 	vrel->prepared_serial = 0;
+	vrel->marks.map_end = 0;
 	verity_meta_read(rel, &meta);
 	vrel->filenode = rel->rd_locator.relNumber;
 	vrel->journalled = (meta.flags & VERITY_META_JOURNALLED) != 0;

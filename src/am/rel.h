@@ -11,6 +11,14 @@
 
 struct VerityStorageTag;
 
+/* How many pages the map marks, and at which state of the map (estimate.c). */
+typedef struct VerityMarks
+{
+	BlockNumber map_end;		/* the first block behind the map pages; 0: not counted yet */
+	BlockNumber count;
+	uint64		version;		/* sum of the map pages' LSNs */
+} VerityMarks;
+
 /*
  * Cached for each verity table that this backend touched.  The pointer stays
  * good for the backend's life (slots keep it); the fields are refreshed by
@@ -32,6 +40,7 @@ typedef struct VerityRel
 	Oid			toastrelid;
 	uint64		prepared_serial;	/* readied to be sealed into by this
 									 * transaction (seal.c); 0 after a refresh */
+	VerityMarks marks;
 	Bitmapset  *index_attrs;	/* columns of any index, offset by
 								 * FirstLowInvalidHeapAttributeNumber */
 	Bitmapset  *key_attrs;		/* columns that a foreign key may reference

@@ -250,6 +250,22 @@ block_is_wanted(VerityScan *scan, BlockNumber block)
 		(verity_map_get(scan->base.rs_rd, block, &scan->mapbuf) & VERITY_MAP_NO_CURRENT) == 0;
 }
 
+/*
+ * The block behind one that is not wanted.  A serial scan forward passes over
+ * the marked ones from there on at once: of a table of few rows with a long
+ * history, looking at each would cost more than the rows do.
+ */
+static BlockNumber
+pass_block(VerityScan *scan, bool forward, BlockNumber block)
+{
+	BlockNumber end = block < scan->startblock ? scan->startblock : scan->nblocks;
+
+	if (forward && scan->skip_mapped && scan->base.rs_parallel == NULL &&
+		scan->numblocks == InvalidBlockNumber && !verity_block_is_special(block))
+		block = Max(block + 1, verity_map_next_current(scan->base.rs_rd, block, end, &scan->mapbuf)) - 1;
+	return following_block(scan, forward, block);
+}
+
 bool
 verity_scan_next_page(VerityScan *scan, ScanDirection direction)
 {
@@ -261,7 +277,7 @@ verity_scan_next_page(VerityScan *scan, ScanDirection direction)
 	while (block != InvalidBlockNumber && !block_is_wanted(scan, block))
 	{
 		CHECK_FOR_INTERRUPTS();
-		block = following_block(scan, forward, block);
+		block = pass_block(scan, forward, block);
 	}
 	if (block == InvalidBlockNumber)
 	{

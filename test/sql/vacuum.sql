@@ -29,6 +29,18 @@ $$
 	WHERE s.type = 'l' AND NOT (i.itemoffset = 1 AND s.btpo_next <> 0)
 $$;
 
+-- Pages that a plan counts on reading, at one cost unit a page.
+CREATE FUNCTION planned_pages(rel regclass) RETURNS numeric LANGUAGE plpgsql
+SET cpu_tuple_cost = 0 SET seq_page_cost = 1 AS
+$$
+DECLARE
+	plan json;
+BEGIN
+	EXECUTE format('EXPLAIN (FORMAT json) SELECT FROM %s', rel) INTO plan;
+	RETURN plan -> 0 -> 'Plan' ->> 'Total Cost';
+END
+$$;
+
 -- statistics tell of current rows
 CREATE TABLE counted (id int PRIMARY KEY, v int) USING verity;
 INSERT INTO counted SELECT g, 0 FROM generate_series(1, 1000) g;
@@ -49,9 +61,9 @@ CREATE TABLE marked (id int, filler text) USING verity;
 INSERT INTO marked VALUES (1, 'x');
 DELETE FROM marked;
 VACUUM marked;
-SELECT marked_pages('marked');
+SELECT marked_pages('marked'), planned_pages('marked');
 INSERT INTO marked VALUES (2, 'y');
-SELECT marked_pages('marked');
+SELECT marked_pages('marked'), planned_pages('marked');
 SELECT * FROM marked;
 VACUUM marked;
 SELECT marked_pages('marked');
@@ -75,6 +87,15 @@ $$
 $$;
 SELECT blocks_read('SELECT * FROM long') * 10 < relpages AS cheap FROM pg_class WHERE relname = 'long';
 INSERT INTO long SELECT g FROM generate_series(10001, 10100) g;
+SELECT count(*), min(id), max(id) FROM long;
+-- a scan that begins where another one stopped, among pages that are marked by now, ends there
+SET enable_indexscan = off;
+SET enable_bitmapscan = off;
+SELECT id FROM long WHERE id = 8560 LIMIT 1;
+RESET enable_indexscan;
+RESET enable_bitmapscan;
+DELETE FROM long WHERE id BETWEEN 8501 AND 8590;
+VACUUM long;
 SELECT count(*), min(id), max(id) FROM long;
 
 -- aborted records are taken away, and their space is used again
@@ -190,7 +211,9 @@ DELETE FROM temporary WHERE id > 100;
 BEGIN; INSERT INTO temporary SELECT g, 0 FROM generate_series(1001, 1500) g; ROLLBACK;
 INSERT INTO unlogged SELECT * FROM temporary;
 DELETE FROM unlogged;
+SELECT planned_pages('unlogged') > 0 AS planned;
 VACUUM (FREEZE, PARALLEL 0) temporary, unlogged, materialized;
+SELECT marked_pages('unlogged') > 0 AS marked, planned_pages('unlogged');
 SELECT relname, reltuples FROM pg_class WHERE relname IN ('temporary', 'unlogged', 'materialized') ORDER BY 1;
 SELECT records FROM records('temporary');
 SELECT count(*) FROM temporary;
