@@ -10,7 +10,7 @@ set format x '%.0s%c'
 if (exists('powers')) { set logscale x 2; set format x '%g' }
 set xlabel axis
 set ylabel 'verity : heap' offset 1
-set yrange [0:*<1.2]
+set yrange [0:1.2<*<2.5]
 set offsets graph 0.02, graph 0.02, 0, 0
 set key at graph 0.5, graph -0.3 center top vertical maxrows 3 reverse Left samplen 2 font ',11'
 set arrow 1 from graph 0, first 1 to graph 1, first 1 nohead lc rgb '#888888' lw 1 dt (3, 3) back
