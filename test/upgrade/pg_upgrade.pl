@@ -46,7 +46,7 @@ my $findings = q(SELECT concat_ws(' ', check_name, object, position, expected, f
 my @facts = (
 	'SELECT verity_position()',
 	q(SELECT md5(string_agg(position || ' ' || kind || ' ' || summary || coalesce(reason, '') || encode(hash, 'hex'), ',' ORDER BY position)) FROM verity.journal WHERE position <= %d),
-	(map { "SELECT count(*), md5(string_agg(r::text, ',' ORDER BY r::text)) FROM $_ r" } qw(t parted child seen unlogged)),
+	(map { "SELECT count(*), md5(string_agg(r::text, ',' ORDER BY r::text)) FROM $_ r" } qw(t parted child heir seen unlogged)),
 	q(SELECT md5(string_agg(h::text, ',' ORDER BY position, record)) FROM verity_history('t') h),
 	(map { "SELECT * FROM verity_query_at('SELECT count(*), sum(n), sum(length(a)) FROM t', $_) AS q(c bigint, n bigint, l bigint)" } 8 .. 14),
 	q(SELECT verity_committed('7e1f0000-0000-4000-8000-000000000003')),
@@ -62,9 +62,9 @@ sub fill
 		CREATE EXTENSION verity;
 		CREATE TABLE t (id int PRIMARY KEY, gone int, n int CHECK (n >= 0), a text) USING verity;
 		CREATE INDEX ON t (n); CREATE INDEX ON t USING hash (a);
-		CREATE TABLE parted (id int, k text) PARTITION BY LIST (k);
+		CREATE TABLE parted (id int NOT NULL, k text NOT NULL) PARTITION BY LIST (k);
 		CREATE TABLE parted_a PARTITION OF parted FOR VALUES IN ('a') USING verity;
-		CREATE TABLE child (id int REFERENCES t) USING verity;
+		CREATE TABLE child (id int NOT NULL REFERENCES t) USING verity;
 		CREATE UNLOGGED TABLE unlogged (id int) USING verity;
 		INSERT INTO t SELECT g, g, g, 'row ' || g FROM generate_series(1, 1000) g;
 		INSERT INTO t SELECT 5000, 1, 1, string_agg(md5(g::text), '') FROM generate_series(1, 500) g;
@@ -80,6 +80,12 @@ sub fill
 		UPDATE t SET a = a || '!' WHERE id = 5000;
 		CREATE MATERIALIZED VIEW seen USING verity AS SELECT count(*) FROM t;
 		INSERT INTO unlogged VALUES (1);
+		CREATE TABLE elder (a int NOT NULL, b int);
+		CREATE DOMAIN given AS int NOT NULL;
+		CREATE TABLE renamed (b int NOT NULL, c given, d int NOT NULL) INHERITS (elder) USING verity;
+		ALTER TABLE renamed RENAME TO heir;
+		ALTER TABLE heir RENAME COLUMN d TO e;
+		INSERT INTO heir VALUES (1, 2, 3, 4);
 	)), '', 'the old cluster is filled');
 	return;
 }
