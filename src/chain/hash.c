@@ -22,6 +22,12 @@ _Static_assert(sizeof(hash256) == HASH_SIZE, "a hash is its bytes, nothing else"
 /* Shorter messages are gathered and hashed in one call. */
 #define GATHER_MAX 256
 
+/* Fewer messages than this fill too few lanes of a library that hashes many. */
+#define MANY_MIN 4
+
+/* Nodes that are hashed together. */
+#define NODES_BATCH 64
+
 #define DIGEST_NAME "SHA256"
 
 /* What the provider offers, and the context; NULL until all of it is there. */
@@ -142,6 +148,52 @@ hash_node(const hash256 *left, const hash256 *right, hash256 *out)
 	memcpy(message + 1, left->bytes, HASH_SIZE);
 	memcpy(message + 1 + HASH_SIZE, right->bytes, HASH_SIZE);
 	return hash_sha256(message, sizeof(message), out);
+}
+
+static hash_many_function hash_many_other;
+
+void
+hash_many_use(hash_many_function function)
+{
+	hash_many_other = function;
+}
+
+core_status
+hash_many(const hash_part *messages, size_t count, hash256 *out)
+{
+	core_status status = CORE_OK;
+
+	if (hash_many_other != NULL && count >= MANY_MIN)
+		return hash_many_other(messages, count, out);
+	for (size_t i = 0; i < count && status == CORE_OK; i++)
+		status = hash_sha256(messages[i].data, messages[i].len, &out[i]);
+	return status;
+}
+
+core_status
+hash_nodes(const hash256 *pairs, size_t count, hash256 *out)
+{
+	uint8_t		texts[NODES_BATCH][1 + 2 * HASH_SIZE];
+	hash_part	messages[NODES_BATCH];
+	core_status status = CORE_OK;
+
+	while (count > 0 && status == CORE_OK)
+	{
+		size_t		n = count < NODES_BATCH ? count : NODES_BATCH;
+
+		for (size_t i = 0; i < n; i++)
+		{
+			texts[i][0] = HASH_TYPE_NODE;
+			memcpy(texts[i] + 1, &pairs[2 * i], 2 * HASH_SIZE);
+			messages[i].data = texts[i];
+			messages[i].len = sizeof(texts[i]);
+		}
+		status = hash_many(messages, n, out);
+		pairs += 2 * n;
+		out += n;
+		count -= n;
+	}
+	return status;
 }
 
 int

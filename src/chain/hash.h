@@ -45,6 +45,17 @@ extern core_status hash_leaf(const void *data, size_t len, hash256 *out) CORE_WA
 extern core_status hash_node(const hash256 *left, const hash256 *right,
 							 hash256 *out) CORE_WARN_UNUSED;
 
+/*
+ * SHA-256 of each of these messages.  Another library that does several at once
+ * may be given for it; NULL is OpenSSL again.
+ */
+typedef core_status (*hash_many_function) (const hash_part *messages, size_t count, hash256 *out);
+extern void hash_many_use(hash_many_function function);
+extern core_status hash_many(const hash_part *messages, size_t count, hash256 *out) CORE_WARN_UNUSED;
+
+/* hash_node of pairs[0] and pairs[1], pairs[2] and pairs[3], …; out may be pairs. */
+extern core_status hash_nodes(const hash256 *pairs, size_t count, hash256 *out) CORE_WARN_UNUSED;
+
 /* Constant-time comparison. */
 extern int	hash_equal(const hash256 *a, const hash256 *b);
 

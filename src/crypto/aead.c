@@ -23,6 +23,7 @@
 
 #include "aead_ipsec.h"
 #include "dispatch.h"
+#include "sha256_ipsec.h"
 #include "secmem.h"
 
 #define CIPHER_NAME "AES-256-GCM"
@@ -85,9 +86,11 @@ aead_use(aead_library wanted)
 {
 	core_status status = wanted == AEAD_IPSEC_MB ? aead_ipsec_load() : CORE_OK;
 
-	if (status == CORE_OK)
-		library = wanted;
-	return status;
+	if (status != CORE_OK)
+		return status;
+	library = wanted;
+	hash_many_use(wanted == AEAD_IPSEC_MB ? sha256_ipsec : NULL);
+	return CORE_OK;
 }
 
 core_status

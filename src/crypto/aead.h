@@ -25,7 +25,7 @@ typedef enum aead_library
 	AEAD_IPSEC_MB				/* Intel's multi-buffer library */
 } aead_library;
 
-/* For contexts made from now on.  CORE_E_CRYPTO where the library cannot be used. */
+/* For contexts made from now on, and for hash_many (chain/hash.h).  CORE_E_CRYPTO where the library cannot be used. */
 extern core_status aead_use(aead_library wanted) CORE_WARN_UNUSED;
 
 /* CORE_E_CRYPTO when it cannot be made.  Free with aead_free. */

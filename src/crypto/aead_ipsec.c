@@ -76,6 +76,12 @@ aead_ipsec_load(void)
 	return CORE_E_CRYPTO;
 }
 
+void *
+aead_ipsec_manager(void)
+{
+	return manager;
+}
+
 aead_ipsec_key *
 aead_ipsec_new(const uint8_t key[AEAD_KEY_SIZE])
 {
@@ -123,6 +129,12 @@ core_status
 aead_ipsec_load(void)
 {
 	return CORE_E_CRYPTO;
+}
+
+void *
+aead_ipsec_manager(void)
+{
+	return NULL;
 }
 
 aead_ipsec_key *

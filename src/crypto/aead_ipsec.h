@@ -1,6 +1,7 @@
 /*
  * aead_ipsec.h
- *	  AES-256-GCM by Intel's multi-buffer library: for aead.c alone.
+ *	  AES-256-GCM by Intel's multi-buffer library: for aead.c, and its manager
+ *	  for sha256_ipsec.c.
  */
 #ifndef VERITY_AEAD_IPSEC_H
 #define VERITY_AEAD_IPSEC_H
@@ -11,6 +12,9 @@ typedef struct aead_ipsec_key aead_ipsec_key;
 
 /* Load the library: CORE_E_CRYPTO where it, or its header at build time, is not there. */
 extern core_status aead_ipsec_load(void) CORE_WARN_UNUSED;
+
+/* After loading: the library's IMB_MGR. */
+extern void *aead_ipsec_manager(void);
 
 /* After loading.  In secure memory; NULL when there is none.  Free with aead_ipsec_free. */
 extern aead_ipsec_key *aead_ipsec_new(const uint8_t key[AEAD_KEY_SIZE]);

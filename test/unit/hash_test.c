@@ -3,9 +3,11 @@
  *	  SHA-256 with published vectors, prefixes, and messages in pieces.
  */
 #include "chain/hash.h"
+#include "crypto/aead.h"
 #include "tap.h"
 
 #define MESSAGE_MAX 700
+#define MANY_MAX 70
 
 static bool
 is_hex(const hash256 *got, const char *hex)
@@ -112,10 +114,71 @@ test_equal(void)
 	is_count(wrong, 0, "hashes that differ in one bit are not equal");
 }
 
+/* Messages of all lengths and in all numbers, hashed together and one by one. */
+static void
+test_many(const char *how)
+{
+	static uint8_t text[2 * MESSAGE_MAX];
+	hash_part	messages[MANY_MAX];
+	hash256		together[MANY_MAX];
+	unsigned long wrong = 0;
+
+	for (size_t i = 0; i < sizeof(text); i++)
+		text[i] = (uint8_t) (i * 31 + i / 256);
+	for (size_t len = 0; len < MESSAGE_MAX; len++)
+	{
+		size_t		count = len % MANY_MAX + 1;
+
+		for (size_t i = 0; i < count; i++)
+		{
+			messages[i].data = text + i;
+			messages[i].len = i % 3 == 0 ? len : (len * 7 + i * 13) % MESSAGE_MAX;
+		}
+		must(hash_many(messages, count, together));
+		for (size_t i = 0; i < count; i++)
+		{
+			hash256		single;
+
+			must(hash_sha256(messages[i].data, messages[i].len, &single));
+			wrong += !hash_equal(&together[i], &single);
+		}
+	}
+	is_count(wrong, 0, how);
+}
+
+/* Also where the nodes take the place of their children. */
+static void
+test_nodes(const char *how)
+{
+	hash256		pairs[2 * MANY_MAX];
+	hash256		expected[MANY_MAX];
+	unsigned long wrong = 0;
+
+	for (size_t count = 0; count <= MANY_MAX; count++)
+	{
+		for (size_t i = 0; i < 2 * count; i++)
+			must(hash_sha256(&i, sizeof(i), &pairs[i]));
+		for (size_t i = 0; i < count; i++)
+			must(hash_node(&pairs[2 * i], &pairs[2 * i + 1], &expected[i]));
+		must(hash_nodes(pairs, count, pairs));
+		for (size_t i = 0; i < count; i++)
+			wrong += !hash_equal(&pairs[i], &expected[i]);
+	}
+	is_count(wrong, 0, how);
+}
+
 int
 main(void)
 {
 	test_known_hashes();
+	test_many("many hashes at once");
+	test_nodes("many nodes at once");
+#ifdef __x86_64__
+	must(aead_use(AEAD_IPSEC_MB));
+	test_many("many hashes at once, by ipsec-mb");
+	test_nodes("many nodes at once, by ipsec-mb");
+	must(aead_use(AEAD_OPENSSL));
+#endif
 	test_node_is_prefixed();
 	test_parts_are_the_whole();
 	test_equal();
