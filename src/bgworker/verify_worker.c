@@ -3,9 +3,10 @@
  *	  Parallel reading of a table for verity_verify().
  *
  * Workers take ranges of blocks from a shared counter, do the reading, hashing
- * and opening (verify_scan.c), and hand records and findings over a queue each
- * to the leader, which sorts.  An error in a worker ends the attempt; the
- * leader then reads the table again by itself, where errors can be contained.
+ * and opening (verify_scan.c) and, in a trial, the folding (verify_fold.c), and
+ * hand what comes of it over a queue each to the leader, which sorts.  An error
+ * in a worker ends the attempt; the leader then reads the table again by
+ * itself, where errors can be contained.
  */
 #include "postgres.h"
 
@@ -26,43 +27,59 @@
 #define KEY_SHARED 1
 #define KEY_QUEUES 2
 #define QUEUE_SIZE (256 * 1024)
-#define BLOCKS_PER_STEP 32
-#define RECORDS_PER_MESSAGE 128
+#define MESSAGE_SIZE (24 * 1024)
+
+/* How often the leader looks how far its workers are. */
+#define PROGRESS_MS 100
+
+/* Steps are long, for stretches end with them, unless there are too few then. */
+#define BLOCKS_PER_STEP_MAX 128
+#define STEPS_PER_WORKER 16
 
 typedef struct WorkShared
 {
 	Oid			relid;
 	BlockNumber nblocks;
+	BlockNumber step;
 	bool		with_keys;
+	bool		folding;
+	bool		with_tids;
 	char		object[2 * NAMEDATALEN + 8];
 	pg_atomic_uint64 next;
 	pg_atomic_uint64 done;
 	pg_atomic_uint64 bytes;
 	pg_atomic_uint64 opened;
+	pg_atomic_uint64 records;
+	pg_atomic_uint64 irregular; /* not 0: a trial has failed */
 } WorkShared;
 
 typedef enum WorkKind
 {
-	WORK_RECORDS = 1,
-	WORK_FINDING
+	WORK_RECORD = 1,
+	WORK_FINDING,
+	WORK_STRETCH,
+	WORK_TIDS
 } WorkKind;
 
-/* A message: records, or one finding. */
-typedef struct WorkMessage
+/* A message is pieces: each a head, what it says, and padding. */
+typedef struct WorkPiece
 {
 	uint32		kind;
-	uint32		count;
-	union
-	{
-		VerifyRecord records[RECORDS_PER_MESSAGE];
-		VerifyFinding finding;
-	}			u;
-} WorkMessage;
+	uint32		len;
+} WorkPiece;
+
+#define PIECE_HEAD MAXALIGN(sizeof(WorkPiece))
+
+StaticAssertDecl(PIECE_HEAD + MAXALIGN(VERIFY_STRETCH_SIZE_MAX) <= MESSAGE_SIZE &&
+				 PIECE_HEAD + MAXALIGN(sizeof(VerifyRecord)) <= MESSAGE_SIZE &&
+				 PIECE_HEAD + MAXALIGN(sizeof(VerifyFinding)) <= MESSAGE_SIZE,
+				 "a message has room for any piece");
 
 typedef struct WorkerState
 {
 	shm_mq_handle *queue;
-	WorkMessage batch;
+	Size		used;
+	char	   *message;		/* MESSAGE_SIZE bytes */
 } WorkerState;
 
 extern PGDLLEXPORT void verity_verify_worker_main(dsm_segment *segment, shm_toc *toc);
@@ -70,59 +87,70 @@ extern PGDLLEXPORT void verity_verify_worker_main(dsm_segment *segment, shm_toc 
 /* --- in a worker --- */
 
 static void
-send_message(WorkerState *state, const WorkMessage *message, Size len)
+flush_message(WorkerState *state)
 {
-	if (shm_mq_send(state->queue, len, message, false, true) != SHM_MQ_SUCCESS)
+	if (state->used > 0 &&
+		shm_mq_send(state->queue, state->used, state->message, false, true) != SHM_MQ_SUCCESS)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the verification that this worker belongs to has ended")));
+	state->used = 0;
 }
 
 static void
-flush_batch(WorkerState *state)
+put_piece(WorkerState *state, WorkKind kind, const void *data, Size len)
 {
-	if (state->batch.count > 0)
-		send_message(state, &state->batch,
-					 offsetof(WorkMessage, u) + state->batch.count * sizeof(VerifyRecord));
-	state->batch.count = 0;
+	WorkPiece	head = {kind, len};
+
+	if (state->used + PIECE_HEAD + MAXALIGN(len) > MESSAGE_SIZE)
+		flush_message(state);
+	memcpy(state->message + state->used, &head, sizeof(head));
+	memcpy(state->message + state->used + PIECE_HEAD, data, len);
+	state->used += PIECE_HEAD + MAXALIGN(len);
 }
 
 static void
 worker_record(void *arg, const VerifyRecord *record)
 {
-	WorkerState *state = arg;
-
-	state->batch.u.records[state->batch.count++] = *record;
-	if (state->batch.count == RECORDS_PER_MESSAGE)
-		flush_batch(state);
+	put_piece(arg, WORK_RECORD, record, sizeof(*record));
 }
 
 static void
 worker_finding(void *arg, const VerifyFinding *finding)
 {
-	WorkerState *state = arg;
-	WorkMessage message;
-
-	message.kind = WORK_FINDING;
-	message.count = 1;
-	message.u.finding = *finding;
-	send_message(state, &message, offsetof(WorkMessage, u) + sizeof(VerifyFinding));
+	put_piece(arg, WORK_FINDING, finding, sizeof(*finding));
 }
 
-/* Take steps of blocks until there are none. */
 static void
-work(WorkShared *shared, VerifyScan *scan)
+worker_stretch(void *arg, const VerifyStretch *stretch)
 {
-	for (;;)
+	put_piece(arg, WORK_STRETCH, stretch, VERIFY_STRETCH_SIZE(stretch->node_count));
+}
+
+static void
+worker_tids(void *arg, const VerifyTidBlock *tids)
+{
+	put_piece(arg, WORK_TIDS, tids, sizeof(*tids));
+}
+
+/* Take steps of blocks until there are none, or there is no use in more. */
+static void
+work(WorkShared *shared, VerifyScan *scan, const VerifyFold *fold)
+{
+	while (pg_atomic_read_u64(&shared->irregular) == 0)
 	{
-		uint64		first = pg_atomic_fetch_add_u64(&shared->next, BLOCKS_PER_STEP);
-		uint64		last = Min(first + BLOCKS_PER_STEP, shared->nblocks);
+		uint64		first = pg_atomic_fetch_add_u64(&shared->next, shared->step);
+		uint64		last = Min(first + shared->step, shared->nblocks);
 
 		if (first >= shared->nblocks)
 			break;
 		for (uint64 blkno = first; blkno < last; blkno++)
+		{
 			verify_scan_block(scan, (BlockNumber) blkno);
-		pg_atomic_fetch_add_u64(&shared->done, last - first);
+			pg_atomic_fetch_add_u64(&shared->done, 1);
+		}
+		if (fold && verify_fold_irregular(fold))
+			pg_atomic_write_u64(&shared->irregular, 1);
 	}
 	pg_atomic_fetch_add_u64(&shared->bytes, scan->bytes);
 	pg_atomic_fetch_add_u64(&shared->opened, scan->opened);
@@ -134,21 +162,26 @@ verity_verify_worker_main(dsm_segment *segment, shm_toc *toc)
 	WorkShared *shared = shm_toc_lookup(toc, KEY_SHARED, false);
 	char	   *queues = shm_toc_lookup(toc, KEY_QUEUES, false);
 	shm_mq	   *mq = (shm_mq *) (queues + (Size) ParallelWorkerNumber * QUEUE_SIZE);
-	WorkerState *state = palloc(sizeof(WorkerState));
-	VerifySink	sink = {worker_record, worker_finding, state};
+	WorkerState *state = palloc0(sizeof(WorkerState));
+	VerifySink	sink = {worker_record, worker_finding, worker_stretch, worker_tids, state};
+	VerifyFold *fold = shared->folding ? verify_fold_begin(&sink, shared->with_tids) : NULL;
 	VerifyScan *scan = palloc(sizeof(VerifyScan));
 	Relation	rel;
 
 	shm_mq_set_sender(mq, MyProc);
 	state->queue = shm_mq_attach(mq, segment, NULL);
-	state->batch.kind = WORK_RECORDS;
-	state->batch.count = 0;
+	state->message = palloc0(MESSAGE_SIZE);
 
 	rel = relation_open(shared->relid, AccessShareLock);
-	verify_scan_begin(scan, rel, shared->object, &sink, shared->with_keys, false);
-	work(shared, scan);
+	verify_scan_begin(scan, rel, shared->object, fold ? verify_fold_sink(fold) : &sink,
+					  shared->with_keys, false);
+	work(shared, scan, fold);
 	verify_scan_end(scan);
-	flush_batch(state);
+	if (fold && verify_fold_irregular(fold))
+		pg_atomic_write_u64(&shared->irregular, 1);
+	if (fold)
+		pg_atomic_fetch_add_u64(&shared->records, verify_fold_end(fold));
+	flush_message(state);
 	relation_close(rel, AccessShareLock);
 	shm_mq_detach(state->queue);
 }
@@ -184,12 +217,18 @@ start_workers(ParallelScan *scan)
 	memset(scan->shared, 0, sizeof(WorkShared));
 	scan->shared->relid = RelationGetRelid(scan->table->rel);
 	scan->shared->nblocks = scan->table->nblocks;
+	scan->shared->step = Min(Max(scan->table->nblocks / (scan->workers * STEPS_PER_WORKER), 1),
+							 BLOCKS_PER_STEP_MAX);
 	scan->shared->with_keys = scan->table->ctx->with_keys;
+	scan->shared->folding = scan->table->trial;
+	scan->shared->with_tids = scan->table->indexed;
 	strlcpy(scan->shared->object, scan->table->object, sizeof(scan->shared->object));
 	pg_atomic_init_u64(&scan->shared->next, 0);
 	pg_atomic_init_u64(&scan->shared->done, 0);
 	pg_atomic_init_u64(&scan->shared->bytes, 0);
 	pg_atomic_init_u64(&scan->shared->opened, 0);
+	pg_atomic_init_u64(&scan->shared->records, 0);
+	pg_atomic_init_u64(&scan->shared->irregular, 0);
 	shm_toc_insert(pcxt->toc, KEY_SHARED, scan->shared);
 	queues = shm_toc_allocate(pcxt->toc, queue_bytes);
 	shm_toc_insert(pcxt->toc, KEY_QUEUES, queues);
@@ -208,21 +247,44 @@ start_workers(ParallelScan *scan)
 	return pcxt;
 }
 
+/* Take one piece in. */
+static void
+take_piece(ParallelScan *scan, uint32 kind, const void *data)
+{
+	const VerifySink *sink = scan->sink;
+
+	switch ((WorkKind) kind)
+	{
+		case WORK_RECORD:
+			sink->record(sink->arg, data);
+			break;
+		case WORK_FINDING:
+			scan->findings = lappend(scan->findings,
+									 memcpy(palloc(sizeof(VerifyFinding)), data, sizeof(VerifyFinding)));
+			break;
+		case WORK_STRETCH:
+			sink->stretch(sink->arg, data);
+			break;
+		case WORK_TIDS:
+			sink->tids(sink->arg, data);
+			break;
+	}
+}
+
 /* Take one message in. */
 static void
-take_message(ParallelScan *scan, const void *data)
+take_message(ParallelScan *scan, const char *data, Size len)
 {
-	const WorkMessage *message = data;
+	Size		at = 0;
 
-	if (message->kind == WORK_RECORDS)
+	while (at < len)
 	{
-		for (uint32 i = 0; i < message->count; i++)
-			scan->sink->record(scan->sink->arg, &message->u.records[i]);
-		return;
+		WorkPiece	head;
+
+		memcpy(&head, data + at, sizeof(head));
+		take_piece(scan, head.kind, data + at + PIECE_HEAD);
+		at += PIECE_HEAD + MAXALIGN(head.len);
 	}
-	scan->findings = lappend(scan->findings,
-							 memcpy(palloc(sizeof(VerifyFinding)), &message->u.finding,
-									sizeof(VerifyFinding)));
 }
 
 /* Drain the queues until every worker has detached. */
@@ -247,7 +309,7 @@ drain(ParallelScan *scan)
 				continue;
 			result = shm_mq_receive(scan->queues[i], &len, &data, true);
 			if (result == SHM_MQ_SUCCESS)
-				take_message(scan, data);
+				take_message(scan, data, len);
 			else if (result == SHM_MQ_DETACHED)
 			{
 				scan->queues[i] = NULL;
@@ -262,7 +324,9 @@ drain(ParallelScan *scan)
 
 			verify_progress_add(done - shown, 0);
 			shown = done;
-			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH, 0, VERITY_WAIT_EVENT("VerityVerifyWorkers"));
+			/* folding workers may have nothing to say for long */
+			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, PROGRESS_MS,
+							 VERITY_WAIT_EVENT("VerityVerifyWorkers"));
 			ResetLatch(MyLatch);
 		}
 	}
@@ -283,13 +347,15 @@ scan_with_workers(void *arg)
 		WaitForParallelWorkersToFinish(pcxt);
 		scan->table->bytes = pg_atomic_read_u64(&scan->shared->bytes);
 		scan->table->opened = pg_atomic_read_u64(&scan->shared->opened);
+		scan->table->records = pg_atomic_read_u64(&scan->shared->records);
+		scan->table->irregular |= pg_atomic_read_u64(&scan->shared->irregular) != 0;
 	}
 	DestroyParallelContext(pcxt);
 	ExitParallelMode();
 }
 
-/* Read the table with workers; false when it has to be read without. */
-bool
+/* Read the table with workers; in a trial, folding. */
+VerifyParallel
 verify_scan_parallel(VerifyTable *table, const VerifySink *sink, int workers)
 {
 	ParallelScan scan = {table, sink, workers};
@@ -300,13 +366,11 @@ verify_scan_parallel(VerifyTable *table, const VerifySink *sink, int workers)
 	{
 		ereport(DEBUG1,
 				(errmsg_internal("verifying %s without workers: %s", table->object, message)));
-		verify_sort_end(table->sorted);
-		table->sorted = verify_sort_begin(sizeof(VerifyRecord), maintenance_work_mem);
-		return false;
+		return PARALLEL_FAILED;
 	}
 	if (scan.launched == 0)
-		return false;
+		return PARALLEL_NONE;
 	foreach(lc, scan.findings)
 		sink->finding(sink->arg, lfirst(lc));
-	return true;
+	return PARALLEL_DONE;
 }

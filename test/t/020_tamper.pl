@@ -1,7 +1,7 @@
 # The tamper matrix: one thing is changed on a stopped server's files, or by a
 # superuser in the catalogs, and verify names that object and that kind, and
-# nothing else; the same after a restart; and what of it verify finds without
-# any key.  RULES C 20, C 25, E 33, E 34, E 35.
+# nothing else; the same with workers and after a restart; and what of it
+# verify finds without any key.  RULES C 20, C 25, E 33, E 34, E 35.
 #
 # TAMPER=pattern runs the cases whose name it matches; TAMPER_SHOW=1 prints what was found.
 use strict;
@@ -51,6 +51,7 @@ sub run_case
 		$run_sql->(ref $sql ? $sql->(\%facts) : $sql);
 	}
 	check($node, $case, 'finds', 'with the keys');
+	check($node, $case, 'finds', 'with two workers', call => 'verity_verify(workers => 2)');
 	$node->restart;
 	check($node, $case, 'finds', 'after a restart');
 
@@ -66,8 +67,8 @@ sub run_case
 
 sub check
 {
-	my ($node, $case, $which, $how) = @_;
-	my @found = eval { verify_findings($node) };
+	my ($node, $case, $which, $how, %opt) = @_;
+	my @found = eval { verify_findings($node, %opt) };
 	my $names = $@ ? ["error: $@"] : [ finding_names(@found) ];
 	if ($ENV{TAMPER_SHOW})
 	{

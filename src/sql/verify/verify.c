@@ -107,7 +107,11 @@ table_begin(VerifyTable *table, VerifyContext *ctx, VerifyLedger *ledger, Relati
 	table->vrel = verity_rel(rel);
 	strlcpy(table->object, ledger->name, sizeof(table->object));
 	table->nblocks = RelationGetNumberOfBlocks(rel);
+	table->indexed = RelationGetIndexList(rel) != NIL;
 	table->sorted = verify_sort_begin(sizeof(VerifyRecord), maintenance_work_mem);
+	table->stretches = verify_sort_begin(VERIFY_STRETCH_SIZE_MAX, maintenance_work_mem / 4);
+	table->tid_blocks = verify_sort_begin(sizeof(VerifyTidBlock), maintenance_work_mem / 4);
+	table->noted = verify_positions_begin();
 	table->enders = verify_sort_begin(sizeof(VerifyRecord), maintenance_work_mem / 2);
 	table->roots = verify_sort_begin(128, maintenance_work_mem / 4);
 	table->tids = verify_sort_begin(16, maintenance_work_mem / 4);
@@ -120,6 +124,9 @@ table_begin(VerifyTable *table, VerifyContext *ctx, VerifyLedger *ledger, Relati
 static void
 table_end(VerifyTable *table)
 {
+	verify_sort_end(table->sorted);
+	verify_sort_end(table->stretches);
+	verify_sort_end(table->tid_blocks);
 	verify_sort_end(table->enders);
 	verify_sort_end(table->roots);
 	verify_sort_end(table->tids);
@@ -154,13 +161,51 @@ table_summary(VerifyTable *table)
 	verify_finding_init(&f, VERIFY_INFO, "summary", table->object, table->ctx->horizon);
 	snprintf(f.found, sizeof(f.found),
 			 UINT64_FORMAT " records, " UINT64_FORMAT " transactions, " UINT64_FORMAT " bytes hashed",
-			 table->matched_count, table->transactions, table->bytes);
+			 table->records, table->transactions, table->bytes);
 	snprintf(f.detail, sizeof(f.detail),
 			 "%u blocks, " UINT64_FORMAT " current rows; transactions up to position " UINT64_FORMAT
 			 " checked strictly; " UINT64_FORMAT " records opened%s",
 			 table->nblocks, table->current, table->ctx->horizon, table->opened,
 			 table->ctx->with_keys ? "" : " (no keys)");
 	verify_report_add(table->ctx->report, &f);
+}
+
+/* Read the table with all that it takes to name what is wrong. */
+static void
+judge(VerifyTable *table)
+{
+	VerifyContext *ctx = table->ctx;
+	VerifySink	sink = {take_record, take_finding, .arg = table};
+	VerifyParallel parallel = PARALLEL_NONE;
+
+	verify_progress_set("table", table->object, table->nblocks);
+	if (ctx->workers > 0)
+		parallel = verify_scan_parallel(table, &sink, ctx->workers);
+	if (parallel == PARALLEL_FAILED)
+	{
+		verify_sort_end(table->sorted);
+		table->sorted = verify_sort_begin(sizeof(VerifyRecord), maintenance_work_mem);
+	}
+	if (parallel != PARALLEL_DONE)
+		scan_serial(table, &sink);
+	verify_sort_perform(table->sorted);
+	verify_journal_tail(ctx);
+	verify_progress_set("records", table->object, 0);
+	verify_match(table);
+	table->records = table->matched_count;
+	verify_progress_set("links", table->object, 0);
+	verify_links(table);
+	verify_roots(table);
+}
+
+/* After a trial that failed, as if it had not been. */
+static void
+forget_trial(VerifyTable *table)
+{
+	for (uint64 i = 0; i < table->noted->count; i++)
+		(void) hash_search(table->ctx->subxids, &table->noted->at[i], HASH_REMOVE, NULL);
+	verify_item_restart(table->ctx);
+	table_end(table);
 }
 
 /* All of one table. */
@@ -171,21 +216,19 @@ verify_table(VerifyContext *ctx, VerifyLedger *ledger, Relation rel)
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext outer = MemoryContextSwitchTo(scratch);
 	VerifyTable *table = palloc(sizeof(VerifyTable));
-	VerifySink	sink = {take_record, take_finding, table};
+	uint64		records = ledger->records;
 
 	table_begin(table, ctx, ledger, rel);
 	verify_progress_set("table", table->object, table->nblocks);
-	if (ctx->workers == 0 || !verify_scan_parallel(table, &sink, ctx->workers))
-		scan_serial(table, &sink);
-	verify_sort_perform(table->sorted);
-	verify_journal_tail(ctx);
-	verify_progress_set("records", table->object, 0);
-	verify_match(table);
-	verify_sort_end(table->sorted);
-	table->sorted = NULL;
-	verify_progress_set("links", table->object, 0);
-	verify_links(table);
-	verify_roots(table);
+	if (!verify_trial(table))
+	{
+		ereport(DEBUG1,
+				(errmsg_internal("verifying %s again, record by record", table->object)));
+		forget_trial(table);
+		ledger->records = records;
+		table_begin(table, ctx, ledger, rel);
+		judge(table);
+	}
 	verify_indexes(table);
 	table_summary(table);
 	table_end(table);

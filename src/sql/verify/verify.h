@@ -19,12 +19,19 @@
  *	  verify_xid.c		what pg_xact says of the xids in an envelope
  *	  verify_scan.c		a table's pages -> one VerifyRecord for each record
  *	  verify_toast.c	leaves of records whose ciphertext is in TOAST
- *	  verify_match.c	records against journal items: count, root, visibility
+ *	  verify_fold.c		records, as they come, folded into stretches
+ *	  verify_trial.c	stretches against journal items: is all as it should be?
+ *	  verify_match.c	records against journal items: what is not?
  *	  verify_links.c	what is current, derived from the sealed links, against
  *						the envelopes
  *	  verify_roots.c	roots, hints and skip pointers
+ *	  verify_tids.c		the roots that index entries may lead to
  *	  verify_index.c	index entries against roots and rows
  *	  verify_index_pages.c	index entries, read from copies of pages
+ *
+ * A table is tried first: nothing is found out but whether there is anything to
+ * find, with little kept for each record.  Where there is, it is read again
+ * with all that it takes to name it.
  *
  * Locks: AccessShareLock on the table at hand; pages are copied under share
  * locks and looked at afterwards.  Nothing is written, so that it works on a
@@ -38,6 +45,8 @@
 
 #include "am/journal/journal.h"
 #include "am/table.h"
+#include "chain/merkle_range.h"
+#include "access/htup_details.h"
 #include "access/itup.h"
 #include "storage/buffile.h"
 #include "utils/hsearch.h"
@@ -100,6 +109,7 @@ typedef enum VerifyXidStatus
 #define VR_TOASTED 0x0100
 #define VR_EXTRA 0x0200			/* more than its entry counts */
 #define VR_SAME_KEY 0x0400		/* sealed: an update that left the key as it was */
+#define VR_FOLDED 0x0800		/* its leaf is in a stretch */
 
 /* what the journal makes of a record */
 typedef enum VerifyTruth
@@ -146,7 +156,40 @@ extern uint32 verify_record_sequence(const VerifyRecord *record);
 extern void verify_record_set_id(uint8 key[12], uint64 serial, uint32 sequence);
 extern void verify_record_name(char *out, Size size, uint64 serial, uint32 sequence);
 
-/* --- sorts of fixed-size binary keys --- */
+/* --- what folding makes of records: verify_fold.c --- */
+
+/*
+ * Records of one transaction that stood in the table in the order of their
+ * sequence numbers, with none of those left out, written under one xid.  The
+ * leaves themselves where they are few, else a merkle_range that begins at
+ * leaf "start" of the tree, which is a guess.
+ */
+typedef struct VerifyStretch
+{
+	uint8		key[12];		/* id of the first record */
+	uint8		xmin_status;
+	bool		folded;			/* nodes are those of a merkle_range */
+	uint16		node_count;
+	uint32		count;			/* records */
+	uint32		plain;			/* of them, rows that nothing else is to be said of */
+	TransactionId xmin;
+	BlockNumber first_block;
+	BlockNumber last_block;
+	uint64		start;
+	hash256		nodes[FLEXIBLE_ARRAY_MEMBER];
+} VerifyStretch;
+
+#define VERIFY_STRETCH_SIZE(n) (offsetof(VerifyStretch, nodes) + (n) * sizeof(hash256))
+#define VERIFY_STRETCH_SIZE_MAX VERIFY_STRETCH_SIZE(MERKLE_RANGE_NODES)
+
+/* Which line pointers of a block are those of plain records. */
+typedef struct VerifyTidBlock
+{
+	uint8		block[4];		/* big-endian */
+	uint8		plain[(MaxHeapTuplesPerPage + 7) / 8];
+} VerifyTidBlock;
+
+/* --- sorts of binary keys --- */
 
 typedef struct VerifySort VerifySort;
 
@@ -359,8 +402,12 @@ extern VerityOutcome verify_outcome(VerifyContext *ctx, uint64 serial, VerityPos
 /* Last position, and the decided one; 0 where the pages do not say. */
 extern VerityPosition verify_journal_end(VerifyContext *ctx, VerityPosition *decided);
 
-/* The next item of this ledger, in serial order; NULL at its end. */
+/*
+ * The next item of this ledger, in serial order; NULL at its end.  Ledgers are
+ * asked for in the order of their ids, and one again only after a restart.
+ */
 extern const VerifyItem *verify_item_next(VerifyContext *ctx, const uint8 ledger[LEDGER_ID_SIZE]);
+extern void verify_item_restart(VerifyContext *ctx);
 
 /* verify_control.c: the bodies of control entries */
 extern void verify_control(VerifyContext *ctx, VerityEntry *entry);
@@ -408,19 +455,25 @@ typedef struct VerifyTable
 	VerityRel  *vrel;
 	char		object[2 * NAMEDATALEN + 8];
 	BlockNumber nblocks;
+	bool		trial;			/* find out only whether anything is wrong */
+	bool		irregular;		/* in a trial: something is, or may be */
+	bool		indexed;		/* TIDs are kept for its indexes */
 	VerifySort *sorted;			/* VerifyRecord by id */
+	VerifySort *stretches;		/* VerifyStretch by id, in a trial */
 	BufFile    *matched;		/* VerifyRecord in order, with truth */
 	uint64		matched_count;
 	VerifySort *enders;			/* VerifyRecord behind the superseded id */
 	VerifySort *roots;			/* members of roots, see verify_roots.c */
-	VerifySort *tids;			/* roots for the indexes: see verify_index.c */
+	VerifySort *tids;			/* roots for the indexes: see verify_tids.c */
+	VerifySort *tid_blocks;		/* VerifyTidBlock, in a trial */
 	VerifySort *past;			/* roots of deleted and re-keyed rows */
+	VerifyPositions *noted;		/* keys that this table put in subxids */
 	List	   *suspects;		/* VerifySuspect */
 	List	   *deficits;		/* VerifyDeficit */
 	HTAB	   *damaged;		/* serials that have a finding */
 	HTAB	   *reported;		/* TIDs that have one about their envelope */
 	uint64		findings;		/* of this table */
-	uint64		records;
+	uint64		records;		/* read */
 	uint64		bytes;			/* hashed */
 	uint64		opened;
 	uint64		current;
@@ -432,6 +485,26 @@ extern void verify_table_finding(VerifyTable *table, const char *check, VerityPo
 								 const char *detail,...) pg_attribute_printf(7, 8);
 extern void verify_mark_damaged(VerifyTable *table, uint64 serial);
 extern bool verify_is_damaged(VerifyTable *table, uint64 serial);
+
+/* verify_tids.c: a TID in memcmp order, with what is known of it */
+typedef struct VerifyTid
+{
+	uint8		block[4];
+	uint8		offnum[2];
+	uint8		current;		/* of roots: 0 first, for current ones */
+	uint8		unused;
+	uint32		fingerprint;	/* of the indexed values */
+} VerifyTid;
+
+extern void verify_tid_set(VerifyTid *out, const ItemPointerData *tid);
+extern int	verify_tid_compare(const VerifyTid *a, const VerifyTid *b);
+extern void verify_tids_put(VerifyTable *table, const VerifyRecord *record, bool current);
+
+/* The roots in order, from the first on; NULL at the end. */
+typedef struct VerifyTids VerifyTids;
+extern VerifyTids *verify_tids_begin(VerifyTable *table);
+extern const VerifyTid *verify_tids_next(VerifyTids *tids);
+extern void verify_tids_end(VerifyTids *tids);
 
 /* verify_page.c: a copy of a page that never errors */
 typedef enum VerifyPageState
@@ -464,13 +537,19 @@ extern void verify_xids_init(VerifyXids *xids, Relation rel);
 /* Sets xmin and xmax fields of *record; a static message when impossible. */
 extern const char *verify_xids_record(VerifyXids *xids, HeapTupleHeader header, VerifyRecord *record);
 
-/* verify_scan.c: where the results of scanning go */
+/* verify_scan.c, verify_fold.c: where the results go; the last two from folding */
 typedef struct VerifySink
 {
 	void		(*record) (void *arg, const VerifyRecord *record);
 	void		(*finding) (void *arg, const VerifyFinding *finding);
+	void		(*stretch) (void *arg, const VerifyStretch *stretch);
+	void		(*tids) (void *arg, const VerifyTidBlock *tids);
 	void	   *arg;
 } VerifySink;
+
+/* Leaves that are hashed together, each of up to so many bytes. */
+#define VERIFY_BATCH 64
+#define VERIFY_TEXT_MAX 512
 
 typedef struct VerifyScan
 {
@@ -493,16 +572,24 @@ typedef struct VerifyScan
 	uint64		bytes;
 	uint64		opened;
 	uint64		blocks;
+	int			pending_count;	/* records whose leaves are hashed together */
+	int			text_count;
 	PGAlignedBlock page;
+	VerifyRecord pending[VERIFY_BATCH];
+	int			text_of[VERIFY_BATCH];	/* the record that a text is of */
+	hash_part	texts[VERIFY_BATCH];	/* what its leaf is the hash of */
+	hash256		leaves[VERIFY_BATCH];
+	uint8		text[VERIFY_BATCH][VERIFY_TEXT_MAX];
 } VerifyScan;
 
 extern void verify_scan_begin(VerifyScan *scan, Relation rel, const char *object,
 							  const VerifySink *sink, bool with_keys, bool guarded);
+/* Gives out what waits to be hashed with others. */
+extern void verify_scan_end(VerifyScan *scan);
 /* Wait where this process reads faster than verity.verify_rate_limit. */
 extern void verify_throttle(void);
 
 extern void verify_scan_block(VerifyScan *scan, BlockNumber blkno);
-extern void verify_scan_end(VerifyScan *scan);
 
 /* The record that is at tid now; false when there is none. */
 /* ItemPointerEquals, which asserts that both are valid; forged ones need not be. */
@@ -518,18 +605,31 @@ extern bool verify_live_record(Relation rel, ItemPointer tid, VerifyRecord *reco
 extern const uint8 *verify_toast_fetch(VerifyScan *scan, const uint8 *pointer, Size *len,
 									   const char **why);
 
+/*
+ * verify_fold.c: a sink that folds, in front of another one.  Irregular is what
+ * a trial cannot accept; no more need be read then.
+ */
+typedef struct VerifyFold VerifyFold;
+extern VerifyFold *verify_fold_begin(const VerifySink *out, bool with_tids);
+extern const VerifySink *verify_fold_sink(VerifyFold *fold);
+extern bool verify_fold_irregular(const VerifyFold *fold);
+extern uint64 verify_fold_end(VerifyFold *fold);	/* records folded or passed on */
+
 /* verify.c: run work; false and its message on error */
 typedef void (*VerifyWork) (void *arg);
 extern bool verify_guard(VerifyWork work, void *arg, char *message, Size message_size);
 
+/* verify_trial.c: true when there is nothing to find in the table's records */
+extern bool verify_trial(VerifyTable *table);
+
 /* verify_match.c, verify_links.c, verify_roots.c, verify_index.c */
 extern void verify_match(VerifyTable *table);
 extern void verify_links(VerifyTable *table);
+extern void verify_note_subxid(VerifyTable *table, const VerifyRecord *record);
 extern void verify_roots_put(VerifyTable *table, const VerifyRecord *record, bool ended_inside);
 extern void verify_roots(VerifyTable *table);
 extern void verify_past_put(VerifyTable *table, const VerifyRecord *record, VerityPosition ended);
 extern Size verify_past_size(void);
-extern void verify_tids_put(VerifyTable *table, const VerifyRecord *record, bool current);
 extern void verify_indexes(VerifyTable *table);
 
 /* verify_index_pages.c: tuple is NULL for SP-GiST */
@@ -542,7 +642,14 @@ extern bool verify_index_tuple_sound(TupleDesc desc, IndexTuple tuple, Size len)
 extern void verify_catalog_pass(VerifyContext *ctx, void (*table) (VerifyContext *, VerifyLedger *, Relation));
 
 /* bgworker/verify_worker.c: scan all blocks of a table with workers */
-extern bool verify_scan_parallel(VerifyTable *table, const VerifySink *sink, int workers);
+typedef enum VerifyParallel
+{
+	PARALLEL_DONE,
+	PARALLEL_NONE,				/* no worker could be had */
+	PARALLEL_FAILED				/* an error; the sink has part of the results */
+} VerifyParallel;
+
+extern VerifyParallel verify_scan_parallel(VerifyTable *table, const VerifySink *sink, int workers);
 
 /* verify_progress.c */
 extern void verify_progress_begin(void);

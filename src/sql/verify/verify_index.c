@@ -37,20 +37,10 @@
 #define SUSPECTS_MAX 100
 #define LOOKS 2
 
-/* A TID in memcmp order, with what is known of it. */
-typedef struct IndexTid
-{
-	uint8		block[4];
-	uint8		offnum[2];
-	uint8		current;		/* of roots: 0 first, for current ones */
-	uint8		unused;
-	uint32		fingerprint;	/* of the indexed values */
-} IndexTid;
-
 /* A root whose row was deleted or re-keyed, and at which position. */
 typedef struct PastTid
 {
-	IndexTid	tid;
+	VerifyTid	tid;
 	uint8		ended[8];
 } PastTid;
 
@@ -64,7 +54,7 @@ typedef enum SuspectKind
 /* What the first look found odd. */
 typedef struct IndexSuspect
 {
-	IndexTid	tid;
+	VerifyTid	tid;
 	SuspectKind kind;
 	bool		seen;			/* in the look that is running */
 } IndexSuspect;
@@ -87,18 +77,7 @@ typedef struct IndexCheck
 } IndexCheck;
 
 static void
-index_tid(IndexTid *out, const ItemPointerData *tid)
-{
-	uint32		block = pg_hton32(ItemPointerGetBlockNumberNoCheck(tid));
-	uint16		offnum = pg_hton16(ItemPointerGetOffsetNumberNoCheck(tid));
-
-	memset(out, 0, sizeof(*out));
-	memcpy(out->block, &block, sizeof(block));
-	memcpy(out->offnum, &offnum, sizeof(offnum));
-}
-
-static void
-item_pointer(ItemPointerData *out, const IndexTid *tid)
+item_pointer(ItemPointerData *out, const VerifyTid *tid)
 {
 	uint32		block;
 	uint16		offnum;
@@ -108,26 +87,6 @@ item_pointer(ItemPointerData *out, const IndexTid *tid)
 	ItemPointerSet(out, pg_ntoh32(block), pg_ntoh16(offnum));
 }
 
-static int
-compare_tids(const IndexTid *a, const IndexTid *b)
-{
-	return memcmp(a, b, offsetof(IndexTid, current));
-}
-
-/* Note a root, or (current) the root of a current row. */
-void
-verify_tids_put(VerifyTable *table, const VerifyRecord *record, bool current)
-{
-	bool		is_root = (record->flags & ENVELOPE_ROOT) != 0;
-	IndexTid	tid;
-
-	if (current ? record->truth != TRUTH_COMMITTED : !is_root)
-		return;
-	index_tid(&tid, is_root ? &record->tid : &record->root);
-	tid.current = current ? 0 : 1;
-	verify_sort_put(table->tids, &tid, sizeof(tid));
-}
-
 /* Note that the row of this version was deleted or re-keyed at a position. */
 void
 verify_past_put(VerifyTable *table, const VerifyRecord *record, VerityPosition ended)
@@ -135,7 +94,9 @@ verify_past_put(VerifyTable *table, const VerifyRecord *record, VerityPosition e
 	uint64		sortable = pg_hton64(ended);
 	PastTid		past;
 
-	index_tid(&past.tid, (record->flags & ENVELOPE_ROOT) ? &record->tid : &record->root);
+	if (!table->indexed)
+		return;
+	verify_tid_set(&past.tid, (record->flags & ENVELOPE_ROOT) ? &record->tid : &record->root);
 	memcpy(past.ended, &sortable, sizeof(sortable));
 	verify_sort_put(table->past, &past, sizeof(past));
 }
@@ -147,7 +108,7 @@ verify_past_size(void)
 }
 
 static void
-index_finding(IndexCheck *check, const IndexTid *tid, const char *expected, const char *found,
+index_finding(IndexCheck *check, const VerifyTid *tid, const char *expected, const char *found,
 			  const char *detail)
 {
 	VerifyFinding f;
@@ -200,9 +161,9 @@ static void
 take_entry(void *arg, ItemPointer tid, IndexTuple tuple, Size len)
 {
 	IndexCheck *check = arg;
-	IndexTid	entry;
+	VerifyTid	entry;
 
-	index_tid(&entry, tid);
+	verify_tid_set(&entry, tid);
 	if (check->values)
 	{
 		MemoryContext old = MemoryContextSwitchTo(check->scratch);
@@ -221,9 +182,9 @@ static void
 expect_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool alive, void *arg)
 {
 	IndexCheck *check = arg;
-	IndexTid	entry;
+	VerifyTid	entry;
 
-	index_tid(&entry, tid);
+	verify_tid_set(&entry, tid);
 	if (check->values)
 	{
 		MemoryContext old = MemoryContextSwitchTo(check->scratch);
@@ -273,7 +234,7 @@ collect_rows(IndexCheck *check)
 
 /* Does the row of this root exist to a fresh snapshot? */
 static bool
-row_is_visible(VerifyTable *table, const IndexTid *tid)
+row_is_visible(VerifyTable *table, const VerifyTid *tid)
 {
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	ItemPointerData root;
@@ -290,7 +251,7 @@ row_is_visible(VerifyTable *table, const IndexTid *tid)
 }
 
 static bool
-root_exists(VerifyTable *table, const IndexTid *tid)
+root_exists(VerifyTable *table, const VerifyTid *tid)
 {
 	VerifyRecord record;
 	ItemPointerData at;
@@ -301,7 +262,7 @@ root_exists(VerifyTable *table, const IndexTid *tid)
 
 /* Is it odd still, as the table is now? */
 static bool
-is_odd(IndexCheck *check, const IndexTid *tid, SuspectKind kind)
+is_odd(IndexCheck *check, const VerifyTid *tid, SuspectKind kind)
 {
 	switch (kind)
 	{
@@ -316,7 +277,7 @@ is_odd(IndexCheck *check, const IndexTid *tid, SuspectKind kind)
 
 /* Look at this one again later: the table and the index go on changing. */
 static void
-suspect(IndexCheck *check, const IndexTid *tid, SuspectKind kind)
+suspect(IndexCheck *check, const VerifyTid *tid, SuspectKind kind)
 {
 	if (check->suspect_count == SUSPECTS_MAX || !is_odd(check, tid, kind))
 		return;
@@ -332,18 +293,19 @@ compare_roots(IndexCheck *check)
 	VerifyTable *table = check->table;
 	bool		judge = hash_get_num_entries(table->damaged) == 0;
 	Size		len;
-	const IndexTid *root;
-	const IndexTid *entry;
-	IndexTid	last;
+	VerifyTids *roots;
+	const VerifyTid *root;
+	const VerifyTid *entry;
+	VerifyTid	last;
 	bool		have_last = false;
 	bool		btree = check->index->rd_rel->relam == BTREE_AM_OID;
 
-	verify_sort_rewind(table->tids);
-	root = verify_sort_next(table->tids, &len);
+	roots = verify_tids_begin(table);
+	root = verify_tids_next(roots);
 	entry = verify_sort_next(check->entries, &len);
 	while (root != NULL || entry != NULL)
 	{
-		int			order = root == NULL ? 1 : entry == NULL ? -1 : compare_tids(root, entry);
+		int			order = root == NULL ? 1 : entry == NULL ? -1 : verify_tid_compare(root, entry);
 
 		CHECK_FOR_INTERRUPTS();
 		if (order > 0 && judge)
@@ -352,7 +314,7 @@ compare_roots(IndexCheck *check)
 			suspect(check, root, SUSPECT_CURRENT);
 		if (order >= 0)
 		{
-			if (have_last && compare_tids(&last, entry) == 0 && btree)
+			if (have_last && verify_tid_compare(&last, entry) == 0 && btree)
 				index_finding(check, entry, "one entry", "more", "entries lead to one row twice");
 			last = *entry;
 			have_last = true;
@@ -360,17 +322,18 @@ compare_roots(IndexCheck *check)
 		}
 		if (order <= 0)
 		{
-			IndexTid	done = *root;
+			VerifyTid	done = *root;
 
 			/* the rest of this root's entries belong to it as well */
-			for (; order == 0 && entry != NULL && compare_tids(entry, &done) == 0;
+			for (; order == 0 && entry != NULL && verify_tid_compare(entry, &done) == 0;
 				 entry = verify_sort_next(check->entries, &len))
 				if (btree)
 					index_finding(check, entry, "one entry", "more", "entries lead to one row twice");
-			while (root != NULL && compare_tids(root, &done) == 0)
-				root = verify_sort_next(table->tids, &len);
+			while (root != NULL && verify_tid_compare(root, &done) == 0)
+				root = verify_tids_next(roots);
 		}
 	}
+	verify_tids_end(roots);
 }
 
 /* Merge the rows' values with those of the entries. */
@@ -378,17 +341,17 @@ static void
 compare_values(IndexCheck *check)
 {
 	Size		len;
-	const IndexTid *row;
-	const IndexTid *entry;
+	const VerifyTid *row;
+	const VerifyTid *entry;
 
 	verify_sort_rewind(check->entries);
 	entry = verify_sort_next(check->entries, &len);
 	while ((row = verify_sort_next(check->expected, &len)) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();
-		while (entry != NULL && compare_tids(entry, row) < 0)
+		while (entry != NULL && verify_tid_compare(entry, row) < 0)
 			entry = verify_sort_next(check->entries, &len);
-		if (entry == NULL || compare_tids(entry, row) > 0)
+		if (entry == NULL || verify_tid_compare(entry, row) > 0)
 		{
 			if (!check->complete)
 				suspect(check, row, SUSPECT_CURRENT);
@@ -405,7 +368,7 @@ compare_past(IndexCheck *check)
 	uint64		since = verity_index_key_since(check->table->rel, check->index);
 	Size		len;
 	const PastTid *past;
-	const IndexTid *entry;
+	const VerifyTid *entry;
 
 	if (since == 0 || hash_get_num_entries(check->table->damaged) > 0)
 		return;
@@ -418,9 +381,9 @@ compare_past(IndexCheck *check)
 
 		CHECK_FOR_INTERRUPTS();
 		memcpy(&ended, past->ended, sizeof(ended));
-		while (entry != NULL && compare_tids(entry, &past->tid) < 0)
+		while (entry != NULL && verify_tid_compare(entry, &past->tid) < 0)
 			entry = verify_sort_next(check->entries, &len);
-		if (pg_ntoh64(ended) > since && (entry == NULL || compare_tids(entry, &past->tid) > 0))
+		if (pg_ntoh64(ended) > since && (entry == NULL || verify_tid_compare(entry, &past->tid) > 0))
 			suspect(check, &past->tid, SUSPECT_PAST);
 	}
 }
@@ -429,11 +392,11 @@ static void
 look_for(void *arg, ItemPointer tid, IndexTuple tuple, Size len)
 {
 	IndexCheck *check = arg;
-	IndexTid	entry;
+	VerifyTid	entry;
 
-	index_tid(&entry, tid);
+	verify_tid_set(&entry, tid);
 	for (int i = 0; i < check->suspect_count; i++)
-		if (compare_tids(&check->suspects[i].tid, &entry) == 0)
+		if (verify_tid_compare(&check->suspects[i].tid, &entry) == 0)
 			check->suspects[i].seen = true;
 }
 
@@ -506,10 +469,10 @@ compare_index(IndexCheck *check)
 	BlockNumber at;
 	const char *damage;
 
-	check->entries = verify_sort_begin(sizeof(IndexTid), maintenance_work_mem / 4);
+	check->entries = verify_sort_begin(sizeof(VerifyTid), maintenance_work_mem / 4);
 	if (check->rows)
 	{
-		check->expected = verify_sort_begin(sizeof(IndexTid), maintenance_work_mem / 4);
+		check->expected = verify_sort_begin(sizeof(VerifyTid), maintenance_work_mem / 4);
 		collect_rows(check);
 	}
 	damage = verify_index_walk(check->index, take_entry, check, &at);
@@ -587,7 +550,10 @@ verify_indexes(VerifyTable *table)
 	List	   *indexes = RelationGetIndexList(table->rel);
 	ListCell   *lc;
 
+	if (!table->indexed)
+		return;					/* an index that was made since is not judged */
 	verify_sort_perform(table->tids);
+	verify_sort_perform(table->tid_blocks);
 	verify_sort_perform(table->past);
 	foreach(lc, indexes)
 	{

@@ -76,8 +76,8 @@ root_of(const VerifyRecord *record)
 }
 
 /* An xmin that is not the entry's xid has to be a subtransaction's. */
-static void
-note_subxid(VerifyTable *table, const VerifyRecord *record)
+void
+verify_note_subxid(VerifyTable *table, const VerifyRecord *record)
 {
 	int32		ahead = (int32) (record->xmin - (TransactionId) record->entry_xid);
 	uint64		xid = record->entry_xid + ahead;
@@ -98,6 +98,7 @@ note_subxid(VerifyTable *table, const VerifyRecord *record)
 					   "xmin is also that of another transaction's record");
 	if (known)
 		return;
+	verify_positions_add(table->noted, xid);
 	subxid->serial = verify_record_serial(record);
 	subxid->sequence = verify_record_sequence(record);
 	subxid->position = record->position;
@@ -117,7 +118,7 @@ check_xmin(VerifyTable *table, const VerifyRecord *record)
 		record_finding(table, "envelope", record, "committed", "aborted in pg_xact",
 					   "pg_xact disagrees with the journal");
 	else if (record->xmin_status == VX_COMMITTED)
-		note_subxid(table, record);
+		verify_note_subxid(table, record);
 }
 
 /* Flags say what the sealed header says; the map has no stale promise. */
@@ -270,7 +271,6 @@ check_record(VerifyTable *table, const VerifyRecord *record, VerifyRecord *next,
 	bool		ended_inside = successors > 0 && next->kind == RECORD_UPDATE &&
 		!(next->flags & ENVELOPE_ROOT);
 
-	table->records++;
 	if (verify_record_serial(record) == 0)
 		return;
 	if (record->truth != TRUTH_DEAD && !verify_is_damaged(table, verify_record_serial(record)))

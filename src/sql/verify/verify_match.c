@@ -15,33 +15,9 @@
  */
 #include "postgres.h"
 
-#include "chain/merkle.h"
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
-#include "sql/verify/verify.h"
-
-/* The records of one serial. */
-typedef struct MatchGroup
-{
-	uint64		serial;
-	VerityPosition position;	/* of its entry, 0: none */
-	bool		have_item;
-	bool		strict;
-	bool		is_void;
-	VerifyItem	item;
-	entry_range *ranges;
-	uint32		range;			/* next range that may apply */
-	merkle_state merkle;
-	uint32		covered;		/* leaves */
-	uint32		unreadable;
-	uint32		closed;			/* did not open */
-	uint32		first;			/* sequence of the first, of the first unreadable */
-	uint32		first_bad;
-	uint32		first_closed;
-	ItemPointerData tid;
-	uint32		last_sequence;
-	bool		any;
-} MatchGroup;
+#include "sql/verify/verify_match.h"
 
 void
 verify_mark_damaged(VerifyTable *table, uint64 serial)
@@ -56,8 +32,8 @@ verify_is_damaged(VerifyTable *table, uint64 serial)
 }
 
 /* Is this sequence number in the entry's discarded ranges? */
-static bool
-is_discarded(MatchGroup *group, uint32 sequence)
+bool
+verify_group_discards(MatchGroup *group, uint32 sequence)
 {
 	while (group->range < group->item.range_count && group->ranges[group->range].last < sequence)
 		group->range++;
@@ -65,8 +41,8 @@ is_discarded(MatchGroup *group, uint32 sequence)
 }
 
 /* Begin a serial, with its item if there is one. */
-static void
-group_begin(VerifyTable *table, MatchGroup *group, uint64 serial, const VerifyItem *item)
+void
+verify_group_begin(VerifyTable *table, MatchGroup *group, uint64 serial, const VerifyItem *item)
 {
 	VerifyContext *ctx = table->ctx;
 	uint64		position;
@@ -202,7 +178,7 @@ group_add(VerifyTable *table, MatchGroup *group, const VerifyRecord *record)
 	group->last_sequence = sequence;
 	if (!group->have_item && group->position != 0)
 		return record->xmin_status == VX_COMMITTED ? TRUTH_LATER : TRUTH_DEAD;
-	if (!group->have_item || group->is_void || is_discarded(group, sequence))
+	if (!group->have_item || group->is_void || verify_group_discards(group, sequence))
 	{
 		uncovered(table, group, record);
 		return TRUTH_DEAD;
@@ -370,8 +346,9 @@ report_suspects(VerifyTable *table)
 }
 
 /* Pass a record on to verify_links.c. */
-static void
-pass_on(VerifyTable *table, const VerifyRecord *record, const MatchGroup *group, VerifyTruth truth)
+void
+verify_pass_on(VerifyTable *table, const VerifyRecord *record, const MatchGroup *group,
+			   VerifyTruth truth)
 {
 	VerifyRecord out = *record;
 	VerifyRecord ender;
@@ -391,8 +368,8 @@ pass_on(VerifyTable *table, const VerifyRecord *record, const MatchGroup *group,
 	verify_sort_put(table->enders, &ender, sizeof(ender));
 }
 
-static uint64
-item_serial(const VerifyItem *item)
+uint64
+verify_item_serial(const VerifyItem *item)
 {
 	uint64		v;
 
@@ -412,21 +389,21 @@ verify_match(VerifyTable *table)
 	while (item != NULL || record != NULL)
 	{
 		uint64		serial = record ? verify_record_serial(record) : PG_UINT64_MAX;
-		bool		with_item = item != NULL && item_serial(item) <= serial;
+		bool		with_item = item != NULL && verify_item_serial(item) <= serial;
 
 		CHECK_FOR_INTERRUPTS();
 		if (with_item)
-			serial = item_serial(item);
-		group_begin(table, group, serial, with_item ? item : NULL);
+			serial = verify_item_serial(item);
+		verify_group_begin(table, group, serial, with_item ? item : NULL);
 		while (record != NULL && verify_record_serial(record) == serial)
 		{
 			VerifyTruth truth = group_add(table, group, record);
 
-			pass_on(table, record, group, truth);
+			verify_pass_on(table, record, group, truth);
 			record = verify_sort_next(table->sorted, &len);
 		}
 		group_end(table, group);
-		while (with_item && item != NULL && item_serial(item) == serial)
+		while (with_item && item != NULL && verify_item_serial(item) == serial)
 			item = verify_item_next(table->ctx, table->ledger->ledger);
 	}
 	report_deficits(table);

@@ -179,6 +179,11 @@ verify_table_finding(VerifyTable *table, const char *check, VerityPosition posit
 	VerifyFinding f;
 	va_list		args;
 
+	if (table->trial)
+	{
+		table->irregular = true;
+		return;
+	}
 	verify_finding_init(&f, VERIFY_ERROR, check, table->object, position);
 	if (record)
 		strlcpy(f.record, record, sizeof(f.record));

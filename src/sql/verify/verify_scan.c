@@ -65,9 +65,25 @@ verify_scan_begin(VerifyScan *scan, Relation rel, const char *object,
 	verify_xids_init(&scan->xids, rel);
 }
 
+/* Give out what waits, with its leaves. */
+static void
+flush_pending(VerifyScan *scan)
+{
+	if (hash_many(scan->texts, scan->text_count, scan->leaves) != CORE_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not compute a hash")));
+	for (int i = 0; i < scan->text_count; i++)
+		scan->pending[scan->text_of[i]].leaf = scan->leaves[i];
+	for (int i = 0; i < scan->pending_count; i++)
+		scan->sink->record(scan->sink->arg, &scan->pending[i]);
+	scan->text_count = scan->pending_count = 0;
+}
+
 void
 verify_scan_end(VerifyScan *scan)
 {
+	flush_pending(scan);
 	if (BufferIsValid(scan->mapbuf))
 		ReleaseBuffer(scan->mapbuf);
 	if (scan->strategy)
@@ -152,6 +168,32 @@ try_open(VerifyScan *scan, VerifyRecord *record, const record_header *header,
 	}
 }
 
+/* Compute the leaf of the record that comes to wait next, or have it computed with the others. */
+static void
+hash_sealed(VerifyScan *scan, VerifyRecord *record, const uint8 *header, Size header_len,
+			const uint8 *cipher, Size cipher_len)
+{
+	Size		len = 1 + header_len + cipher_len;
+	hash_part	parts[2] = {{header, header_len}, {cipher, cipher_len}};
+	uint8	   *text = scan->text[scan->text_count];
+
+	scan->bytes += header_len + cipher_len;
+	if (len > VERIFY_TEXT_MAX)
+	{
+		if (hash_parts(HASH_TYPE_LEAF, parts, 2, &record->leaf) != CORE_OK)
+			ereport(ERROR,
+					(errcode(ERRCODE_INTERNAL_ERROR),
+					 errmsg("could not compute a hash")));
+		return;
+	}
+	text[0] = HASH_TYPE_LEAF;
+	memcpy(text + 1, header, header_len);
+	memcpy(text + 1 + header_len, cipher, cipher_len);
+	scan->texts[scan->text_count].data = text;
+	scan->texts[scan->text_count].len = len;
+	scan->text_of[scan->text_count++] = scan->pending_count;
+}
+
 /* Hash the sealed part, and open it where that is asked for. */
 static void
 read_sealed(VerifyScan *scan, VerifyRecord *record, const record_header *header,
@@ -160,7 +202,6 @@ read_sealed(VerifyScan *scan, VerifyRecord *record, const record_header *header,
 	Size		header_len = record_header_size(header->attributes);
 	const uint8 *cipher = sealed + header_len;
 	Size		cipher_len = sealed_len - header_len;
-	hash_part	parts[2];
 
 	if (record->flags & ENVELOPE_TOASTED)
 	{
@@ -182,15 +223,7 @@ read_sealed(VerifyScan *scan, VerifyRecord *record, const record_header *header,
 		record->marks |= VR_UNREADABLE;
 		return;
 	}
-	parts[0].data = sealed;
-	parts[0].len = header_len;
-	parts[1].data = cipher;
-	parts[1].len = cipher_len;
-	if (hash_parts(0x00, parts, 2, &record->leaf) != CORE_OK)
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not compute a hash")));
-	scan->bytes += header_len + cipher_len;
+	hash_sealed(scan, record, sealed, header_len, cipher, cipher_len);
 	if (scan->with_keys)
 		try_open(scan, record, header, sealed, cipher, cipher_len);
 }
@@ -202,13 +235,13 @@ scan_item(VerifyScan *scan, BlockNumber blkno, OffsetNumber offnum, ItemId lp)
 	Page		page = scan->page.data;
 	HeapTupleHeader header = (HeapTupleHeader) PageGetItem(page, lp);
 	Size		len = ItemIdGetLength(lp);
-	VerifyRecord record;
+	VerifyRecord *record = &scan->pending[scan->pending_count];
 	record_header sealed;
 	const uint8 *bytes;
 	Size		sealed_len;
 
-	memset(&record, 0, sizeof(record));
-	record.map_bits = scan->map_bits;
+	memset(record, 0, sizeof(*record));
+	record->map_bits = scan->map_bits;
 	if (!verity_is_long_enough(header, len))
 	{
 		scan_finding(scan, "record", blkno, offnum, NULL, "an item that is too short for a record");
@@ -218,26 +251,27 @@ scan_item(VerifyScan *scan, BlockNumber blkno, OffsetNumber offnum, ItemId lp)
 	sealed_len = len - verity_sealed_offset(header);
 	if (record_header_decode(bytes, sealed_len, &sealed) == CORE_OK && sealed.id.serial != 0)
 	{
-		verify_record_set_id(record.key, sealed.id.serial, sealed.id.sequence);
-		record.kind = sealed.kind;
+		verify_record_set_id(record->key, sealed.id.serial, sealed.id.sequence);
+		record->kind = sealed.kind;
 		if (sealed.attributes & RECORD_SAME_KEY)
-			record.marks |= VR_SAME_KEY;
+			record->marks |= VR_SAME_KEY;
 		if (sealed.attributes & RECORD_SUPERSEDES)
 		{
-			record.marks |= VR_SUPERSEDES;
-			record.super_serial = sealed.supersedes.serial;
-			record.super_sequence = sealed.supersedes.sequence;
+			record->marks |= VR_SUPERSEDES;
+			record->super_serial = sealed.supersedes.serial;
+			record->super_sequence = sealed.supersedes.sequence;
 		}
-		read_envelope(scan, header, &record, blkno, offnum);
+		read_envelope(scan, header, record, blkno, offnum);
 		if (!scan->envelopes_only)
-			read_sealed(scan, &record, &sealed, bytes, sealed_len);
+			read_sealed(scan, record, &sealed, bytes, sealed_len);
 	}
 	else
 	{
-		read_envelope(scan, header, &record, blkno, offnum);
-		record.marks |= VR_UNREADABLE;
+		read_envelope(scan, header, record, blkno, offnum);
+		record->marks |= VR_UNREADABLE;
 	}
-	scan->sink->record(scan->sink->arg, &record);
+	if (++scan->pending_count == VERIFY_BATCH)
+		flush_pending(scan);
 }
 
 /* A page that the meta page goes on on: no line pointers, all special space. */
@@ -297,7 +331,7 @@ item_sound(VerifyScan *scan, BlockNumber blkno, OffsetNumber offnum, ItemId lp)
 	return true;
 }
 
-/* Read one block of the table and hand all that it holds to the sink. */
+/* Read one block of the table; the sink gets what it holds, at the latest in verify_scan_end. */
 void
 verify_scan_block(VerifyScan *scan, BlockNumber blkno)
 {
@@ -360,7 +394,7 @@ bool
 verify_live_record(Relation rel, ItemPointer tid, VerifyRecord *record)
 {
 	LiveTarget	target = {ItemPointerGetOffsetNumber(tid), false};
-	VerifySink	sink = {live_record, live_finding, &target};
+	VerifySink	sink = {live_record, live_finding, .arg = &target};
 	VerifyScan *scan;
 
 	if (!ItemPointerIsValid(tid) ||

@@ -123,6 +123,14 @@ verify_item_next(VerifyContext *ctx, const uint8 ledger[LEDGER_ID_SIZE])
 	return ctx->item;
 }
 
+void
+verify_item_restart(VerifyContext *ctx)
+{
+	verify_sort_rewind(ctx->items);
+	ctx->item = NULL;
+	ctx->item_used = false;
+}
+
 /* --- questions to the journal whose pages may be damaged --- */
 
 typedef struct Question
