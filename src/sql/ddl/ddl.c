@@ -35,6 +35,8 @@
 #include "catalog/pg_rewrite.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "parser/parse_type.h"
 #include "sql/ddl/ddl.h"
 #include "sql/ddl/dependents.h"
 #include "sql/ddl/schema.h"
@@ -260,6 +262,15 @@ look_at_all(void)
 	}
 }
 
+/* A domain of which nothing was altered (no such constraint) stands for itself, not for all. */
+static void
+note_domain_of_command(const AlterDomainStmt *statement)
+{
+	Oid			domain = typenameTypeId(NULL, makeTypeNameFromNameList(statement->typeName));
+
+	note_altered(TypeRelationId, domain);
+}
+
 /* Mark the tables that the command touched, directly or through others. */
 static void
 mark_collected(Node *statement)
@@ -279,6 +290,8 @@ mark_collected(Node *statement)
 			note_altered(TypeRelationId, get_rel_type_id(collected[i]));
 	}
 	notice_uncovered(statement);
+	if (altered_count == 0 && IsA(statement, AlterDomainStmt))
+		note_domain_of_command((AlterDomainStmt *) statement);
 	if (collected_all)
 		look_at_all();
 	if (collected_all || (changes_elsewhere(statement) && altered_count == 0))
