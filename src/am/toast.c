@@ -13,6 +13,7 @@
 #include "access/heaptoast.h"
 #include "access/toast_internals.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 
 #include "am/table.h"
@@ -123,12 +124,35 @@ longest_row(TupleDesc desc, Size *longest)
 	return true;
 }
 
+/*
+ * Is each column of varying length to be kept in place, against its type's
+ * habit?  Then rows must fit pages, as PLAIN has it in heap.
+ */
+static bool
+is_kept_in_place(TupleDesc desc)
+{
+	bool		asked = false;
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attisdropped || att->attlen != -1)
+			continue;
+		if (att->attstorage != TYPSTORAGE_PLAIN)
+			return false;
+		asked = asked || get_typstorage(att->atttypid) != TYPSTORAGE_PLAIN;
+	}
+	return asked;
+}
+
 bool
 verity_needs_toast_table(Relation rel)
 {
 	Size		longest;
 
-	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ||
+		is_kept_in_place(RelationGetDescr(rel)))
 		return false;
 	if (!longest_row(RelationGetDescr(rel), &longest))
 		return true;

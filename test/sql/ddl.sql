@@ -361,3 +361,15 @@ SELECT severity, check_name, object, detail FROM verity_verify() WHERE severity 
 SET client_min_messages = warning;
 DROP SCHEMA ddl CASCADE;
 SELECT severity, check_name, object, detail FROM verity_verify() WHERE severity <> 'info';
+
+-- rows whose columns are to stay in place have no TOAST table, whatever their length
+CREATE TABLE elsewhere (id int, t text) USING verity;
+ALTER TABLE elsewhere ALTER COLUMN t SET STORAGE PLAIN;
+CREATE TABLE in_place (LIKE elsewhere INCLUDING STORAGE) USING verity;
+SELECT relname, reltoastrelid <> 0 AS has_toast FROM pg_class WHERE relname IN ('elsewhere', 'in_place') ORDER BY 1;
+INSERT INTO in_place VALUES (1, repeat('x', 7000));
+\set VERBOSITY terse
+INSERT INTO in_place VALUES (2, repeat('x', 9000));
+\set VERBOSITY default
+SELECT id, length(t) FROM in_place;
+DROP TABLE elsewhere, in_place;
