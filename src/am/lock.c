@@ -15,6 +15,7 @@
 #include "utils/rel.h"
 
 #include "am/table.h"
+#include "sql/index_only.h"
 
 /* Wait for the transaction that is ending the version, as the policy says. */
 static bool
@@ -136,6 +137,8 @@ verity_tuple_lock(Relation rel, ItemPointer tid, Snapshot snapshot,
 			record.t_tableOid = RelationGetRelid(rel);
 			verity_slot_store(slot, vrel, &record, buffer);
 			ReleaseBuffer(buffer);
+			if (result == TM_Ok && tmfd->traversed)
+				verity_recheck_follows(rel);
 			return result;
 		}
 		ReleaseBuffer(buffer);

@@ -8,22 +8,26 @@
  * EXPLAIN counts that as heap fetches) is kept, but the columns are those of
  * the record that the index entry led to.
  *
- * The node's method is exchanged once the executor has set up the plan.  The
- * copies of a plan by which EvalPlanQual tests a changed row again are set up
- * elsewhere: queries that may need them get no index-only scans.
+ * The node's method is exchanged once the executor has set up the plan, and in
+ * the copies of a plan by which EvalPlanQual tests a changed row again once
+ * they are set up (index_only_recheck.c): queries that may need copies that
+ * are out of reach there get no index-only scans.
  */
 #include "postgres.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/relscan.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_language_d.h"
 #include "catalog/pg_proc.h"
 #include "executor/executor.h"
 #include "executor/instrument.h"
 #include "executor/nodeIndexscan.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "parser/parsetree.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
@@ -34,7 +38,8 @@
 typedef struct PlanWalk
 {
 	bool		index_only;		/* an index-only scan of a verity table */
-	bool		rechecks;		/* a node that may test rows again */
+	bool		unreached;		/* a node may test rows again unnoticed */
+	List	   *targets;		/* tables whose rows may be tested again */
 } PlanWalk;
 
 static ExecutorStart_hook_type prev_executor_start = NULL;
@@ -58,7 +63,23 @@ may_be_inlined(RangeTblFunction *function)
 	return result;
 }
 
-/* Does the query lock or change rows that exist, or could what it calls? */
+/* Will a row of the table that is tested again be locked by us before? */
+static bool
+is_reached(Query *query, Index rti)
+{
+	RangeTblEntry *rte = rt_fetch(rti, query->rtable);
+
+	/* what a subquery marks stands in itself */
+	if (rte->rtekind == RTE_SUBQUERY)
+		return true;
+	return rte->rtekind == RTE_RELATION && verity_is_table_oid(rte->relid) &&
+		!(rte->inh && has_subclass(rte->relid));
+}
+
+/*
+ * Does the query lock or change rows that exist, or could what it calls, out
+ * of reach?
+ */
 static bool
 may_recheck(Node *node, void *context)
 {
@@ -67,10 +88,17 @@ may_recheck(Node *node, void *context)
 	if (IsA(node, Query))
 	{
 		Query	   *query = (Query *) node;
+		ListCell   *lc;
 
-		return query->rowMarks != NIL ||
-			(query->commandType != CMD_SELECT && query->commandType != CMD_INSERT) ||
-			query_tree_walker(query, may_recheck, context, 0);
+		if (query->commandType != CMD_SELECT && query->commandType != CMD_INSERT &&
+			(query->resultRelation == 0 || !is_reached(query, query->resultRelation)))
+			return true;
+		foreach(lc, query->rowMarks)
+		{
+			if (!is_reached(query, lfirst_node(RowMarkClause, lc)->rti))
+				return true;
+		}
+		return query_tree_walker(query, may_recheck, context, 0);
 	}
 	if (IsA(node, RangeTblFunction) && may_be_inlined((RangeTblFunction *) node))
 		return true;
@@ -177,17 +205,45 @@ exec_index_only(PlanState *state)
 	return ExecScan(&node->ss, next_row, recheck_row);
 }
 
+/*
+ * What the projection gives: the index's columns, without those that the plan
+ * does not use, as it could not have them.  Expressions are among these: their
+ * functions are the index owner's.
+ */
+static List *
+returned_columns(List *indextlist)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, indextlist)
+	{
+		TargetEntry *entry = lfirst_node(TargetEntry, lc);
+		Node	   *column = (Node *) entry->expr;
+
+		entry = flatCopyTargetEntry(entry);
+		if (entry->resjunk)
+			entry->expr = (Expr *) makeNullConst(exprType(column), exprTypmod(column),
+												 exprCollation(column));
+		else if (!IsA(column, Var))
+			elog(ERROR, "index-only scan takes an expression from an index");
+		entry->resjunk = false;
+		result = lappend(result, entry);
+	}
+	return result;
+}
+
 /* Let an index-only scan take its columns from records. */
 static void
 exchange_method(IndexOnlyScanState *node)
 {
 	IndexOnlyScan *plan = castNode(IndexOnlyScan, node->ss.ps.plan);
 
-	/* the planner makes none: their functions are the index owner's */
-	if (RelationGetIndexExpressions(node->ioss_RelationDesc) != NIL)
-		elog(ERROR, "index-only scan of an index with expressions");
+	/* a copy may be met more than once */
+	if (node->ss.ps.ExecProcNodeReal == exec_index_only)
+		return;
 	node->ss.ss_currentScanDesc = (TableScanDesc)
-		ExecBuildProjectionInfo(plan->indextlist, node->ss.ps.ps_ExprContext,
+		ExecBuildProjectionInfo(returned_columns(plan->indextlist), node->ss.ps.ps_ExprContext,
 								node->ss.ss_ScanTupleSlot, NULL,
 								RelationGetDescr(node->ss.ss_currentRelation));
 	ExecSetExecProcNode(&node->ss.ps, exec_index_only);
@@ -204,18 +260,41 @@ walk_plan(PlanState *state, void *context)
 		walk->index_only = true;
 		exchange_method((IndexOnlyScanState *) state);
 	}
-	else if (IsA(state, LockRowsState) ||
-			 (IsA(state, ModifyTableState) && ((ModifyTableState *) state)->operation != CMD_INSERT))
-		walk->rechecks = true;
+	else if (!verity_recheck_targets(state, &walk->targets))
+		walk->unreached = true;
 	return planstate_tree_walker(state, walk_plan, context);
+}
+
+/* Walk a plan that was set up, and what common table expressions run, which hang on no node. */
+static void
+walk_all(PlanState *top, EState *estate, PlanWalk *walk)
+{
+	/* what is made here goes with the query, as what its start made */
+	MemoryContext old = MemoryContextSwitchTo(estate->es_query_cxt);
+	ListCell   *lc;
+
+	(void) walk_plan(top, walk);
+	foreach(lc, estate->es_subplanstates)
+	{
+		if (lfirst(lc) != NULL)
+			(void) walk_plan(lfirst(lc), walk);
+	}
+	MemoryContextSwitchTo(old);
+}
+
+void
+verity_index_only_exchange(PlanState *top, EState *estate)
+{
+	PlanWalk	walk = {0};
+
+	walk_all(top, estate, &walk);
+	list_free_deep(walk.targets);
 }
 
 static void
 index_only_executor_start(QueryDesc *query, int eflags)
 {
 	PlanWalk	walk = {0};
-	MemoryContext old;
-	ListCell   *lc;
 
 	if (prev_executor_start)
 		prev_executor_start(query, eflags);
@@ -223,19 +302,13 @@ index_only_executor_start(QueryDesc *query, int eflags)
 		standard_ExecutorStart(query, eflags);
 	if ((eflags & EXEC_FLAG_EXPLAIN_ONLY) != 0 || query->planstate == NULL)
 		return;
-	/* what is made here goes with the query, as what its start made */
-	old = MemoryContextSwitchTo(query->estate->es_query_cxt);
-	(void) walk_plan(query->planstate, &walk);
-
-	/* those of common table expressions hang on no node */
-	foreach(lc, query->estate->es_subplanstates)
-	{
-		if (lfirst(lc) != NULL)
-			(void) walk_plan(lfirst(lc), &walk);
-	}
-	MemoryContextSwitchTo(old);
-	if (walk.index_only && walk.rechecks)
+	walk_all(query->planstate, query->estate, &walk);
+	if (!walk.index_only)
+		return;
+	if (walk.unreached)
 		elog(ERROR, "index-only scan of a verity table in a query that may test rows again");
+	if (walk.targets != NIL)
+		verity_recheck_register(query->estate, walk.targets);
 }
 
 void

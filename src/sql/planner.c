@@ -2,9 +2,9 @@
  * planner.c
  *	  What the planner must know of verity tables.
  *
- * Index-only scans take their values from records (index_only.c), and there
- * are none in queries that may test rows again after waiting for somebody, and
- * none of indexes with expressions: to have these from a record would run
+ * Index-only scans take their values from records (index_only.c).  There are
+ * none in queries that may test rows again out of reach, and none takes a
+ * value that an index has by an expression: to have it from a record would run
  * functions of the index's owner as whoever reads.
  */
 #include "postgres.h"
@@ -29,13 +29,17 @@ static planner_hook_type next_planner = NULL;
 /* Of the query that is being planned: may it have index-only scans? */
 static bool index_only_allowed = false;
 
-static bool
-index_only_with(const IndexOptInfo *index)
+/* Say which columns an index-only scan may have; none, and there is no scan. */
+static void
+limit_columns(IndexOptInfo *index)
 {
-	return index_only_allowed && index->indexprs == NIL;
+	for (int i = 0; i < index->ncolumns; i++)
+	{
+		if (!index_only_allowed || index->indexkeys[i] == 0)
+			index->canreturn[i] = false;
+	}
 }
 
-/* Say of indexes that may have no index-only scan that they return no columns. */
 static void
 relation_info(PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo *rel)
 {
@@ -52,12 +56,7 @@ relation_info(PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo *rel)
 		return;
 
 	foreach(lc, rel->indexlist)
-	{
-		IndexOptInfo *index = lfirst_node(IndexOptInfo, lc);
-
-		if (!index_only_with(index))
-			memset(index->canreturn, 0, index->ncolumns * sizeof(bool));
-	}
+		limit_columns(lfirst_node(IndexOptInfo, lc));
 	if (verity_asof_setting() != 0)
 	{
 		Relation	table = table_open(relid, NoLock);
@@ -80,7 +79,7 @@ make_plain_index_scans(List *paths)
 	{
 		Path	   *path = (Path *) lfirst(lc);
 
-		if (path->pathtype == T_IndexOnlyScan && !index_only_with(((IndexPath *) path)->indexinfo))
+		if (path->pathtype == T_IndexOnlyScan)
 			path->pathtype = T_IndexScan;
 	}
 }
@@ -91,7 +90,7 @@ relation_paths(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *rte
 	if (next_pathlist)
 		next_pathlist(root, rel, rti, rte);
 	verity_asof_relation_paths(rel);
-	if (rte->rtekind != RTE_RELATION || rel->indexlist == NIL ||
+	if (index_only_allowed || rte->rtekind != RTE_RELATION || rel->indexlist == NIL ||
 		!verity_is_table_oid(rte->relid))
 		return;
 	make_plain_index_scans(rel->pathlist);

@@ -130,7 +130,7 @@ CREATE INDEX covered_bx ON covered USING gist (bx);
 CREATE INDEX covered_v ON covered (v);
 SELECT scans('SELECT id + v, n FROM covered ORDER BY id + v DESC');
 SELECT id + v, n FROM covered ORDER BY id + v DESC;
--- an index with expressions has none: its owner's functions would run as the reader
+-- what an index has by an expression is computed by the query: the index owner's functions do not run as the reader
 SELECT scans('SELECT id FROM covered WHERE id + v > 0 ORDER BY id + v');
 SELECT scans('SELECT count(*) FROM covered WHERE id + v > 0');
 SELECT scans('SELECT bx FROM covered WHERE bx && box ''(3,3),(2.5,2.5)''');
