@@ -16,6 +16,7 @@
 
 #include "access/xact.h"
 #include "am/scan.h"
+#include "am/vacuum/vacuum.h"
 #include "catalog/index.h"
 #include "catalog/catalog.h"
 #include "commands/progress.h"
@@ -310,6 +311,7 @@ verity_index_build_range_scan(Relation rel, Relation index_rel, IndexInfo *index
 	bool		own_snapshot = false;
 	bool		alive;
 
+	verity_note_all_visible(rel);
 	build_init(&build, rel, index_rel, index_info);
 	build.anyvisible = anyvisible;
 	if (!index_info->ii_Concurrent)

@@ -13,6 +13,7 @@
 #include "access/xact.h"
 #include "am/map.h"
 #include "am/scan.h"
+#include "am/vacuum/vacuum.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/procarray.h"
@@ -239,6 +240,7 @@ verity_scan_analyze_next_tuple(TableScanDesc sscan, TransactionId OldestXmin,
 	{
 		PageCounts	counts = {0};
 
+		verity_note_all_visible(sscan->rs_rd);
 		collect_sample(scan, OldestXmin, &counts);
 		scan->inited = true;
 		*liverows += counts.live;

@@ -19,6 +19,7 @@
 #include "am/wal.h"
 #include "am/journal/xact.h"
 #include "am/stop_point.h"
+#include "am/vacuum/vacuum.h"
 #include "crypto/aead.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -289,6 +290,7 @@ _PG_init(void)
 
 	verity_rmgr_init();
 	verity_xact_init();
+	verity_all_visible_init();
 	verity_planner_init();
 	verity_index_only_init();
 	verity_publication_init();

@@ -220,7 +220,34 @@ SELECT count(*) FROM temporary;
 SELECT count(*) FROM unlogged;
 SELECT count(*) FROM materialized;
 
+-- pages that are the same for everybody are counted for the planner, and stay counted
+CREATE TABLE visible (id int, v int) USING verity;
+INSERT INTO visible SELECT g * 7919 % 2003, g FROM generate_series(1, 2000) g;
+VACUUM visible;
+SELECT relallvisible > 0 AND relallvisible >= relpages - 1 FROM pg_class WHERE relname = 'visible';
+CREATE INDEX visible_id ON visible (id);
+ANALYZE visible;
+SELECT relallvisible > 0 AND relallvisible >= relpages - 1 FROM pg_class WHERE relname = 'visible';
+EXPLAIN (COSTS OFF) SELECT id FROM visible WHERE id < 300;
+EXPLAIN (COSTS OFF) SELECT id, v FROM visible WHERE id < 300;
+UPDATE visible SET v = 0 WHERE id = 1;
+VACUUM visible;
+SELECT relallvisible > 0 AND relallvisible >= relpages - 1 FROM pg_class WHERE relname = 'visible';
+UPDATE visible SET v = 0;
+BEGIN;
+UPDATE visible SET v = 1;
+ANALYZE visible;
+ROLLBACK;
+VACUUM (INDEX_CLEANUP OFF) visible;
+SELECT relallvisible < relpages - 1 FROM pg_class WHERE relname = 'visible';
+VACUUM visible;
+EXPLAIN (COSTS OFF) SELECT id FROM visible WHERE id < 300;
+
+-- a temporary table's indexes are never vacuumed in parallel
+CREATE UNIQUE INDEX ON temporary (v, id);
+VACUUM (PARALLEL 1) temporary;
+
 DROP MATERIALIZED VIEW materialized;
-DROP TABLE counted, marked, long, aborted, hinted, superseded, temporary, unlogged;
+DROP TABLE visible, counted, marked, long, aborted, hinted, superseded, temporary, unlogged;
 DROP FUNCTION blocks_read, marked_pages, records, entries;
 DROP EXTENSION pageinspect;

@@ -325,7 +325,7 @@ do_work(VerityVacuum *vacuum, VacuumParams *params)
 	error_context_stack = &callback;
 
 	check_failsafe(vacuum);
-	verity_vacuum_allocate(vacuum);
+	verity_vacuum_allocate(vacuum, params->nworkers);
 	scan_table(vacuum);
 	if (vacuum->clean_indexes && params->index_cleanup != VACOPTVALUE_DISABLED)
 		verity_vacuum_cleanup_indexes(vacuum);
@@ -356,10 +356,9 @@ verity_relation_vacuum(Relation rel, VacuumParams *params, BufferAccessStrategy 
 
 	/*
 	 * Only pages without a current record were skipped, so the count of
-	 * current ones is exact, and no xid was missed.  No page is all-visible
-	 * in core's sense.
+	 * current ones is exact, and no xid was missed.
 	 */
-	vac_update_relstats(rel, vacuum.pages, vacuum.live, 0, 0, vacuum.index_count > 0,
+	vac_update_relstats(rel, vacuum.pages, vacuum.live, vacuum.all_visible, 0, vacuum.index_count > 0,
 						vacuum.oldest.xid, vacuum.oldest.multi,
 						&xid_advanced, &multi_advanced, false);
 	pgstat_report_vacuum(RelationGetRelid(rel), rel->rd_rel->relisshared, vacuum.live,

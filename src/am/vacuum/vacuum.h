@@ -206,6 +206,7 @@ typedef struct VerityVacuum
 	/* counts */
 	BlockNumber pages;
 	BlockNumber pages_scanned;
+	BlockNumber all_visible;	/* pages not marked, the same for everybody */
 	int			index_scans;
 	int64		live;
 	int64		ending;			/* ended, but somebody may still see them */
@@ -235,9 +236,16 @@ extern void verity_vacuum_page_pending(VerityVacuum *vacuum, BlockNumber blkno,
 									   const ItemPointerData *pending, int count);
 
 /* vacuum_index.c */
-extern void verity_vacuum_allocate(VerityVacuum *vacuum);
+extern void verity_vacuum_allocate(VerityVacuum *vacuum, int workers);
 extern void verity_vacuum_collect(VerityVacuum *vacuum, ItemPointer dead, ItemPointer pending);
 extern void verity_vacuum_flush(VerityVacuum *vacuum, bool last);
 extern void verity_vacuum_cleanup_indexes(VerityVacuum *vacuum);
+
+/* --- all_visible.c --- */
+
+/* A command that will count the table's all-visible pages anew reads it. */
+extern void verity_note_all_visible(Relation rel);
+
+extern void verity_all_visible_init(void);
 
 #endif							/* VERITY_VACUUM_H */

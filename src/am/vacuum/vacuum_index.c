@@ -36,8 +36,18 @@
 /* Bytes for one collected TID: in the dead list and the pending list. */
 #define COLLECTED_SIZE (2 * sizeof(ItemPointerData))
 
+/* Indexes are vacuumed one after the other; whoever asks for more of a temporary table is told, as in heap. */
+static void
+warn_of_parallel(VerityVacuum *vacuum, int workers)
+{
+	if (workers > 0 && vacuum->index_count > 1 && RelationUsesLocalBuffers(vacuum->rel))
+		ereport(WARNING,
+				(errmsg("disabling parallel option of vacuum on \"%s\" --- cannot vacuum temporary tables in parallel",
+						RelationGetRelationName(vacuum->rel))));
+}
+
 void
-verity_vacuum_allocate(VerityVacuum *vacuum)
+verity_vacuum_allocate(VerityVacuum *vacuum, int workers)
 {
 	int			kilobytes = AmAutoVacuumWorkerProcess() && autovacuum_work_mem != -1 ?
 	autovacuum_work_mem : maintenance_work_mem;
@@ -45,6 +55,7 @@ verity_vacuum_allocate(VerityVacuum *vacuum)
 
 	if (vacuum->index_count == 0)
 		return;
+	warn_of_parallel(vacuum, workers);
 	items = Min(items, (int64) vacuum->pages * MaxHeapTuplesPerPage);
 	items = Min(items, (MaxAllocSize - offsetof(VerityDeadItems, items)) / sizeof(ItemPointerData));
 	items = Max(items, MaxHeapTuplesPerPage);

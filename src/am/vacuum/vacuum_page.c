@@ -54,6 +54,7 @@ typedef struct PageSurvey
 	int			ending;
 	int			past;
 	bool		no_current;
+	bool		all_visible;	/* everybody sees the same of it */
 	bool		unfinished;		/* the next vacuum must look again */
 	TransactionId horizon;		/* last that ended a version */
 } PageSurvey;
@@ -204,6 +205,15 @@ settle_page(VerityVacuum *vacuum, BlockNumber blkno, PageFindings *found, Verity
 		vacuum->pending_pages++;
 }
 
+/* Does every snapshot see a record that is current? */
+static bool
+all_see(const VerityVacuum *vacuum, HeapTupleHeader record, HTSV_Result state)
+{
+	return state == HEAPTUPLE_LIVE &&
+		(HeapTupleHeaderXminFrozen(record) ||
+		 TransactionIdPrecedes(HeapTupleHeaderGetXmin(record), vacuum->cutoffs.oldest_xmin));
+}
+
 /* Count one record in the survey. */
 static void
 survey_record(VerityVacuum *vacuum, HeapTuple record, Buffer buffer, PageSurvey *survey)
@@ -215,6 +225,8 @@ survey_record(VerityVacuum *vacuum, HeapTuple record, Buffer buffer, PageSurvey 
 	survey->records++;
 	if (state == HEAPTUPLE_DEAD || (vacuum->index_count > 0 && is_uncleaned(record->t_data)))
 		survey->unfinished = true;
+	if (state == HEAPTUPLE_DEAD)
+		survey->all_visible = false;
 	if (state == HEAPTUPLE_DEAD || tombstone)
 		return;
 
@@ -228,6 +240,7 @@ survey_record(VerityVacuum *vacuum, HeapTuple record, Buffer buffer, PageSurvey 
 		return;
 	}
 	survey->no_current = false;
+	survey->all_visible = survey->all_visible && all_see(vacuum, record->t_data, state);
 	if (state == HEAPTUPLE_RECENTLY_DEAD)
 		survey->ending++;
 	else if (state != HEAPTUPLE_INSERT_IN_PROGRESS)
@@ -242,6 +255,7 @@ survey_page(VerityVacuum *vacuum, Buffer buffer, PageSurvey *survey)
 
 	memset(survey, 0, sizeof(*survey));
 	survey->no_current = true;
+	survey->all_visible = true;
 	for (OffsetNumber offnum = FirstOffsetNumber; offnum <= PageGetMaxOffsetNumber(page); offnum++)
 	{
 		if (get_record(vacuum->rel, buffer, offnum, &record))
@@ -322,6 +336,14 @@ finish_page(VerityVacuum *vacuum, Buffer buffer, const VerityReclaim *what, Page
 	RecordPageWithFreeSpace(vacuum->rel, blkno, space);
 }
 
+/* Count a page for the planner, which leaves out those that the map marks. */
+static void
+count_all_visible(VerityVacuum *vacuum, const PageSurvey *survey)
+{
+	if (survey->all_visible && (!survey->no_current || survey->records == 0))
+		vacuum->all_visible++;
+}
+
 /* A page without records: let it be used. */
 static void
 offer_empty_page(VerityVacuum *vacuum, Buffer buffer)
@@ -348,6 +370,7 @@ verity_vacuum_page(VerityVacuum *vacuum, BlockNumber blkno)
 	if (found.empty)
 	{
 		offer_empty_page(vacuum, buffer);
+		vacuum->all_visible++;
 		return;
 	}
 	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
@@ -372,6 +395,7 @@ verity_vacuum_page(VerityVacuum *vacuum, BlockNumber blkno)
 	vacuum->live += survey.live;
 	vacuum->ending += survey.ending;
 	vacuum->past += survey.past;
+	count_all_visible(vacuum, &survey);
 }
 
 /* What is to be done with a page's pending records. */
@@ -413,4 +437,8 @@ verity_vacuum_page_pending(VerityVacuum *vacuum, BlockNumber blkno,
 		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 	plan_pending(vacuum, buffer, pending, count, cleanup, &what);
 	finish_page(vacuum, buffer, &what, &survey);
+
+	/* with an aborted record on it the first pass did not count the page */
+	if (what.unused > 0)
+		count_all_visible(vacuum, &survey);
 }
