@@ -330,10 +330,13 @@ log_multi_insert(const VerityPlace *place, VerityDraft *drafts, ItemPointerData 
 	return XLogInsert(VERITY_RMGR_ID, XLOG_VERITY_MULTI_INSERT);
 }
 
-/* Put as many drafts as fit on one page; returns how many. */
+/*
+ * Put as many drafts as fit on one page; returns how many.  last: no more
+ * drafts of this multi-insert follow.
+ */
 static int
 place_page(Relation rel, VerityDraft *drafts, const VerityLogical *logical, ItemPointerData *tids,
-		   int count, int options, BulkInsertState bistate)
+		   int count, bool last, int options, BulkInsertState bistate)
 {
 	Size		keep_free = RelationGetTargetPageFreeSpace(rel, HEAP_DEFAULT_FILLFACTOR);
 	VerityPlace place;
@@ -356,7 +359,7 @@ place_page(Relation rel, VerityDraft *drafts, const VerityLogical *logical, Item
 	if (RelationNeedsWAL(rel))
 	{
 		int			flags = ((options & HEAP_INSERT_FROZEN) ? XLV_FROZEN : 0) |
-			(done == count ? XLV_LAST_IN_MULTI : 0);
+			(last && done == count ? XLV_LAST_IN_MULTI : 0);
 		XLogRecPtr	recptr = log_multi_insert(&place, drafts, tids, done, flags, logical);
 
 		PageSetLSN(page, recptr);
@@ -369,6 +372,29 @@ place_page(Relation rel, VerityDraft *drafts, const VerityLogical *logical, Item
 	return done;
 }
 
+/* What a draft takes on a page. */
+static Size
+page_room(const VerityDraft *draft)
+{
+	return MAXALIGN(draft->len) + sizeof(ItemIdData);
+}
+
+/* A record of a multi-insert is on its page: tell its slot and the journal. */
+static void
+finish_draft(VerityRel *vrel, TupleTableSlot *slot, ItemPointer tid, VerityDraft *draft)
+{
+	verity_slot_written(slot, tid, draft->item);
+	if (vrel->journalled)
+		verity_xact_fold(vrel, &draft->id, &draft->leaf);
+	verity_draft_free(draft);
+}
+
+/*
+ * Rows are sealed as many ahead as fill a page, so that each page is locked
+ * and logged once, while drafts stay in the processor's cache and their memory
+ * is used again.  Where decoding is on, all of them are: it wants the pieces
+ * of long rows before the first record (logical_decode.c).
+ */
 void
 verity_multi_insert(Relation rel, TupleTableSlot **slots, int nslots,
 					CommandId cid, int options, BulkInsertState bistate)
@@ -377,27 +403,31 @@ verity_multi_insert(Relation rel, TupleTableSlot **slots, int nslots,
 	VerityDraft *drafts = palloc(nslots * sizeof(VerityDraft));
 	ItemPointerData *tids = palloc(nslots * sizeof(ItemPointerData));
 	VerityLogical logical;
+	Size		waiting = 0;	/* bytes of drafts without a place */
+	int			drafted = 0;
 
-	for (int i = 0; i < nslots; i++)
-	{
-		slots[i]->tts_tableOid = RelationGetRelid(rel);
-		draft_slot(rel, vrel, slots[i], cid, options, &drafts[i]);
-	}
 	verity_logical_begin(rel, vrel, options, &logical);
 	CheckForSerializableConflictIn(rel, NULL, InvalidBlockNumber);
-	for (int done = 0; done < nslots;)
+	for (int placed = 0; placed < nslots;)
 	{
+		int			end;
+
 		CHECK_FOR_INTERRUPTS();
-		done += place_page(rel, drafts + done, &logical, tids + done, nslots - done, options, bistate);
+		for (; drafted < nslots && (logical.on || waiting < BLCKSZ); drafted++)
+		{
+			slots[drafted]->tts_tableOid = RelationGetRelid(rel);
+			draft_slot(rel, vrel, slots[drafted], cid, options, &drafts[drafted]);
+			waiting += page_room(&drafts[drafted]);
+		}
+		end = placed + place_page(rel, drafts + placed, &logical, tids + placed, drafted - placed,
+								  drafted == nslots, options, bistate);
+		for (; placed < end; placed++)
+		{
+			waiting -= page_room(&drafts[placed]);
+			finish_draft(vrel, slots[placed], &tids[placed], &drafts[placed]);
+		}
 	}
 	CheckForSerializableConflictIn(rel, NULL, InvalidBlockNumber);
-	for (int i = 0; i < nslots; i++)
-	{
-		verity_slot_written(slots[i], &tids[i], drafts[i].item);
-		if (vrel->journalled)
-			verity_xact_fold(vrel, &drafts[i].id, &drafts[i].leaf);
-		verity_draft_free(&drafts[i]);
-	}
 	pfree(tids);
 	pfree(drafts);
 	pgstat_count_heap_insert(rel, nslots);

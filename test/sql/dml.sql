@@ -193,6 +193,17 @@ CREATE TABLE v_wide (:columns) USING verity;
 INSERT INTO v_wide DEFAULT VALUES;
 SELECT count(*), max(octet_length(c20)) FROM v_wide;
 
+-- COPY seals a page ahead: no row is lost or placed twice where its batches and the pages end, and pages are as full
+CREATE TABLE copied (id int, filler text) USING verity;
+CREATE TABLE inserted (LIKE copied) USING verity;
+\copy copied (id) FROM PROGRAM 'seq 1 5000'
+\copy copied FROM PROGRAM 'for i in $(seq 5001 5400); do printf "%d\t%0*d\n" $i $((i % 37 * 100)) 0; done'
+INSERT INTO inserted SELECT * FROM copied ORDER BY id;
+SELECT count(*), count(DISTINCT id), sum(id), sum(length(filler)) FROM copied;
+SELECT pg_relation_size('copied') <= pg_relation_size('inserted') AS full_pages;
+SELECT count(*) AS out_of_order FROM (SELECT id, lag(id) OVER (ORDER BY ctid) AS before FROM copied WHERE id <= 5000) AS placed
+WHERE id < before;
+
 -- everything that was written is in the journal and sound
 SELECT severity, check_name, object FROM verity_verify() WHERE severity <> 'info';
 SET client_min_messages = error;
