@@ -65,6 +65,9 @@ sealed_tuple(Decoding *decoding, SealedKind kind, Part first, Part second)
 	HeapTupleHeader header = tuple->t_data;
 	SealedTuple *sealed = (SealedTuple *) ((char *) header + SEALED_TUPLE_OFFSET);
 
+	/* padding too, since all of it is spilled */
+	memset(tuple, 0, sizeof(*tuple));
+	tuple->t_data = header;
 	memset(header, 0, SEALED_TUPLE_OFFSET);
 	header->t_hoff = SEALED_TUPLE_OFFSET;
 	ItemPointerSetInvalid(&tuple->t_self);
