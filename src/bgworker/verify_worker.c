@@ -175,6 +175,7 @@ verity_verify_worker_main(dsm_segment *segment, shm_toc *toc)
 	rel = relation_open(shared->relid, AccessShareLock);
 	verify_scan_begin(scan, rel, shared->object, fold ? verify_fold_sink(fold) : &sink,
 					  shared->with_keys, false);
+	scan->glancing = shared->folding;
 	work(shared, scan, fold);
 	verify_scan_end(scan);
 	if (fold && verify_fold_irregular(fold))

@@ -519,6 +519,10 @@ extern VerifyPageState verify_page_copy(Relation rel, ForkNumber fork, BlockNumb
 										BufferAccessStrategy strategy, char *page,
 										Buffer *mapbuf, uint8 *map_bits);
 
+extern VerifyPageState verify_page_glance(Relation rel, BlockNumber blkno,
+										  BufferAccessStrategy strategy, char *page,
+										  Buffer *mapbuf, uint8 *map_bits);
+
 /* Blocks of a fork that cannot be read soundly; *first is the first one. */
 extern BlockNumber verify_fork_damage(Relation rel, ForkNumber fork, BlockNumber *first);
 
@@ -563,6 +567,7 @@ typedef struct VerifyScan
 	bool		with_keys;
 	bool		guarded;		/* TOAST fetches may be rolled back */
 	bool		envelopes_only; /* hash and open nothing */
+	bool		glancing;		/* a trial's: see verify_page_glance */
 	uint8		map_bits;		/* of the block at hand */
 	char	   *toast_buffer;
 	Size		toast_size;

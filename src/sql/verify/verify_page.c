@@ -69,15 +69,16 @@ read_block(Relation rel, ForkNumber fork, BlockNumber blkno, char *page)
 }
 
 /*
- * Is the block sound enough for ReadBuffer?  When not, page holds what the
- * file has.
+ * Is the block sound enough for ReadBuffer?  When not, or with *from_file, page
+ * holds what the file has.
  */
 static VerifyPageState
-probe_block(Relation rel, ForkNumber fork, BlockNumber blkno, char *page)
+probe_block(Relation rel, ForkNumber fork, BlockNumber blkno, char *page, bool *from_file)
 {
 	VerifyPageState state = VP_OK;
 	int			i;
 
+	*from_file = false;
 	for (i = 0; i < READ_TRIES; i++)
 	{
 		if (in_shared_buffers(rel, fork, blkno))
@@ -85,7 +86,10 @@ probe_block(Relation rel, ForkNumber fork, BlockNumber blkno, char *page)
 		if (!read_block(rel, fork, blkno, page))
 			state = VP_UNREADABLE;
 		else if (PageIsVerified(page, blkno, 0, NULL))
+		{
+			*from_file = true;
 			return VP_OK;
+		}
 		else
 			state = VP_CHECKSUM;
 		CHECK_FOR_INTERRUPTS();
@@ -102,8 +106,9 @@ VerifyPageState
 verify_page_copy(Relation rel, ForkNumber fork, BlockNumber blkno,
 				 BufferAccessStrategy strategy, char *page, Buffer *mapbuf, uint8 *map_bits)
 {
+	bool		from_file;
 	Buffer		buffer;
-	VerifyPageState state = probe_block(rel, fork, blkno, page);
+	VerifyPageState state = probe_block(rel, fork, blkno, page, &from_file);
 
 	if (map_bits)
 		*map_bits = 0;
@@ -118,6 +123,28 @@ verify_page_copy(Relation rel, ForkNumber fork, BlockNumber blkno,
 	return PageIsNew((Page) page) ? VP_NEW : VP_OK;
 }
 
+/*
+ * As verify_page_copy with map bits, but a page that is not in shared buffers
+ * is taken from its file as it is, read once, without a lock: as it was at some
+ * moment of the call, and torn perhaps where there are no checksums.  A map bit
+ * counts that was set before and after.  For a trial, whose doubts are settled
+ * by another look.
+ */
+VerifyPageState
+verify_page_glance(Relation rel, BlockNumber blkno, BufferAccessStrategy strategy, char *page,
+				   Buffer *mapbuf, uint8 *map_bits)
+{
+	bool		special = verity_block_is_special(blkno);
+	uint8		before = special ? 0 : verity_map_get(rel, blkno, mapbuf);
+	bool		from_file;
+	VerifyPageState state = probe_block(rel, MAIN_FORKNUM, blkno, page, &from_file);
+
+	if (state != VP_OK || !from_file)
+		return verify_page_copy(rel, MAIN_FORKNUM, blkno, strategy, page, mapbuf, map_bits);
+	*map_bits = special ? 0 : before & verity_map_get(rel, blkno, mapbuf);
+	return PageIsNew((Page) page) ? VP_NEW : VP_OK;
+}
+
 /* How many blocks of a fork are damaged? */
 BlockNumber
 verify_fork_damage(Relation rel, ForkNumber fork, BlockNumber *first)
@@ -126,6 +153,7 @@ verify_fork_damage(Relation rel, ForkNumber fork, BlockNumber *first)
 	BlockNumber nblocks;
 	BlockNumber damaged = 0;
 	BlockNumber blkno;
+	bool		from_file;
 
 	*first = InvalidBlockNumber;
 	if (!smgrexists(RelationGetSmgr(rel), fork))
@@ -134,7 +162,7 @@ verify_fork_damage(Relation rel, ForkNumber fork, BlockNumber *first)
 	for (blkno = 0; blkno < nblocks; blkno++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (probe_block(rel, fork, blkno, page.data) == VP_OK)
+		if (probe_block(rel, fork, blkno, page.data, &from_file) == VP_OK)
 			continue;
 		if (damaged++ == 0)
 			*first = blkno;

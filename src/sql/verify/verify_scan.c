@@ -343,8 +343,12 @@ verify_scan_block(VerifyScan *scan, BlockNumber blkno)
 	CHECK_FOR_INTERRUPTS();
 	verify_throttle();
 	scan->blocks++;
-	state = verify_page_copy(scan->rel, MAIN_FORKNUM, blkno, scan->strategy, scan->page.data,
-							 &scan->mapbuf, &map_bits);
+	if (scan->glancing)
+		state = verify_page_glance(scan->rel, blkno, scan->strategy, scan->page.data,
+								   &scan->mapbuf, &map_bits);
+	else
+		state = verify_page_copy(scan->rel, MAIN_FORKNUM, blkno, scan->strategy, scan->page.data,
+								 &scan->mapbuf, &map_bits);
 	if (state == VP_NEW)
 		return;
 	if (state != VP_OK)

@@ -59,6 +59,7 @@ scan_folding(VerifyTable *table, const VerifySink *sink)
 
 	verify_scan_begin(scan, table->rel, table->object, verify_fold_sink(fold),
 					  table->ctx->with_keys, true);
+	scan->glancing = true;
 	for (BlockNumber blkno = 0; blkno < table->nblocks && !verify_fold_irregular(fold); blkno++)
 	{
 		verify_scan_block(scan, blkno);
