@@ -165,6 +165,52 @@ find_option(const char *name, bool create_placeholders, bool skip_errors, int el
 #define VERITY_PROGRESS_DEAD(tids) \
 	pgstat_progress_update_param(PROGRESS_VACUUM_NUM_DEAD_TUPLES, tids)
 
+/*
+ * A stream of pages.  Here they are read one at a time, when their turn comes:
+ * starting over and ending have nothing to give back but memory.
+ */
+typedef struct ReadStream ReadStream;
+typedef BlockNumber (*ReadStreamBlockNumberCB) (ReadStream *stream, void *arg, void *page);
+
+struct ReadStream
+{
+	BufferAccessStrategy strategy;
+	Relation	rel;
+	ForkNumber	fork;
+	ReadStreamBlockNumberCB next_block;
+	void	   *arg;
+};
+
+#define READ_STREAM_SEQUENTIAL 0x02
+
+static inline ReadStream *
+read_stream_begin_relation(int flags, BufferAccessStrategy strategy, Relation rel, ForkNumber fork,
+						   ReadStreamBlockNumberCB next_block, void *arg, size_t page_size)
+{
+	ReadStream *stream = (ReadStream *) palloc(sizeof(ReadStream));
+
+	Assert(page_size == 0);
+	stream->strategy = strategy;
+	stream->rel = rel;
+	stream->fork = fork;
+	stream->next_block = next_block;
+	stream->arg = arg;
+	return stream;
+}
+
+static inline Buffer
+read_stream_next_buffer(ReadStream *stream, void **page)
+{
+	BlockNumber block = stream->next_block(stream, stream->arg, NULL);
+
+	if (!BlockNumberIsValid(block))
+		return InvalidBuffer;
+	return ReadBufferExtended(stream->rel, stream->fork, block, RBM_NORMAL, stream->strategy);
+}
+
+#define read_stream_reset(stream) ((void) 0)
+#define read_stream_end(stream) pfree(stream)
+
 static inline bool
 verity_lock_held(const LOCKTAG *tag, LOCKMODE mode, bool orstronger)
 {
@@ -176,6 +222,8 @@ verity_lock_held(const LOCKTAG *tag, LOCKMODE mode, bool orstronger)
 }
 #define LockHeldByMe(tag, mode, orstronger) verity_lock_held(tag, mode, orstronger)
 #else
+#include "storage/read_stream.h"
+
 #define VerityChangeTuple HeapTuple
 #define VerityChangeHeapTuple(tuple) (tuple)
 #define OldSnapshotThresholdActive() false

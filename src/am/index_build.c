@@ -101,7 +101,6 @@ load_roots(VerityScan *scan)
 {
 	OffsetNumber max;
 
-	verity_scan_pin_page(scan, scan->cblock);
 	LockBuffer(scan->cbuf, BUFFER_LOCK_SHARE);
 	max = verity_page_max_offset(scan->cbuf);
 	for (OffsetNumber offset = FirstOffsetNumber; offset <= max; offset++)

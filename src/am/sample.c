@@ -41,7 +41,8 @@ verity_scan_sample_next_block(TableScanDesc sscan, SampleScanState *scanstate)
 		verity_scan_release(scan);
 		return false;
 	}
-	verity_scan_load_page(scan, block);
+	verity_scan_pin_page(scan, block);
+	verity_scan_load_page(scan);
 	scan->inited = true;
 	return true;
 }

@@ -7,6 +7,8 @@
  * their mind between two rows, so that all records are collected and each is
  * tested when its turn comes.
  *
+ * From PostgreSQL 17 on pages are read ahead, and several at once.
+ *
  * Meta and map pages are left out, tombstones too.  Pages that the map marks
  * as without current records are left out when the present is read with an
  * MVCC snapshot: an insert that could matter to it cleared the mark before it
@@ -35,6 +37,9 @@ verity_scan_position(VerityRel *vrel, Snapshot snapshot)
 void
 verity_scan_release(VerityScan *scan)
 {
+	if (scan->pages != NULL)
+		read_stream_end(scan->pages);
+	scan->pages = NULL;
 	if (BufferIsValid(scan->cbuf))
 		ReleaseBuffer(scan->cbuf);
 	if (BufferIsValid(scan->mapbuf))
@@ -266,25 +271,66 @@ pass_block(VerityScan *scan, bool forward, BlockNumber block)
 	return following_block(scan, forward, block);
 }
 
-bool
-verity_scan_next_page(VerityScan *scan, ScanDirection direction)
+/* The next block that the scan goes to, for its stream of pages. */
+static BlockNumber
+next_block_to_read(ReadStream *stream, void *arg, void *unused)
 {
-	bool		forward = !ScanDirectionIsBackward(direction);
+	VerityScan *scan = arg;
 	BlockNumber block;
 
-	block = scan->inited ? following_block(scan, forward, scan->cblock)
-		: first_block(scan, forward);
+	CHECK_FOR_INTERRUPTS();
+	block = scan->ahead_begun ? following_block(scan, scan->forward, scan->ahead)
+		: first_block(scan, scan->forward);
 	while (block != InvalidBlockNumber && !block_is_wanted(scan, block))
 	{
 		CHECK_FOR_INTERRUPTS();
-		block = pass_block(scan, forward, block);
+		block = pass_block(scan, scan->forward, block);
 	}
-	if (block == InvalidBlockNumber)
+	scan->ahead = block;
+	scan->ahead_begun = true;
+	return block;
+}
+
+/* Have a stream of pages, and have it go in that direction. */
+static void
+direct_stream(VerityScan *scan, bool forward)
+{
+	MemoryContext old;
+
+	if (scan->pages != NULL)
+	{
+		if (forward != scan->forward)
+		{
+			scan->ahead = scan->cblock;
+			read_stream_reset(scan->pages);
+		}
+		scan->forward = forward;
+		return;
+	}
+	scan->forward = forward;
+	scan->ahead_begun = false;
+	old = MemoryContextSwitchTo(GetMemoryChunkContext(scan));
+	scan->pages = read_stream_begin_relation(READ_STREAM_SEQUENTIAL, scan->strategy,
+											 scan->base.rs_rd, MAIN_FORKNUM,
+											 next_block_to_read, scan, 0);
+	MemoryContextSwitchTo(old);
+}
+
+bool
+verity_scan_next_page(VerityScan *scan, ScanDirection direction)
+{
+	direct_stream(scan, !ScanDirectionIsBackward(direction));
+	if (BufferIsValid(scan->cbuf))
+		ReleaseBuffer(scan->cbuf);
+	scan->cbuf = read_stream_next_buffer(scan->pages, NULL);
+	if (!BufferIsValid(scan->cbuf))
 	{
 		verity_scan_release(scan);
 		return false;
 	}
-	scan->cblock = block;
+	scan->cblock = BufferGetBlockNumber(scan->cbuf);
+	scan->noffsets = 0;
+	scan->cindex = 0;
 	scan->inited = true;
 	return true;
 }
@@ -352,7 +398,7 @@ test_record(VerityScan *scan, OffsetNumber offset, bool conflicts)
 }
 
 void
-verity_scan_load_page(VerityScan *scan, BlockNumber block)
+verity_scan_load_page(VerityScan *scan)
 {
 	Relation	rel = scan->base.rs_rd;
 	Snapshot	snapshot = scan->base.rs_snapshot;
@@ -363,7 +409,6 @@ verity_scan_load_page(VerityScan *scan, BlockNumber block)
 	Page		page;
 	int			n = 0;
 
-	verity_scan_pin_page(scan, block);
 	LockBuffer(scan->cbuf, BUFFER_LOCK_SHARE);
 	page = BufferGetPage(scan->cbuf);
 	max = verity_page_max_offset(scan->cbuf);
@@ -420,7 +465,7 @@ next_record(VerityScan *scan, ScanDirection direction, TupleTableSlot *slot)
 			if (!verity_scan_next_page(scan, direction))
 				return false;
 			scan->reads_columns = verity_slot_is_open(slot);
-			verity_scan_load_page(scan, scan->cblock);
+			verity_scan_load_page(scan);
 			scan->cindex = forward ? 0 : scan->noffsets - 1;
 		}
 

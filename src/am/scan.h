@@ -28,13 +28,17 @@ typedef struct VerityScan
 	bool		inited;			/* a page is loaded */
 	bool		reads_columns;	/* the last row's columns were asked for */
 	TransactionId visible_xmin; /* committed as the snapshot sees it, or invalid */
+	ReadStream *pages;			/* plain scans: reads ahead */
+	BlockNumber ahead;			/* the last block that it was told of */
+	bool		ahead_begun;
+	bool		forward;
 	BlockNumber cblock;			/* that page, and its pin */
 	Buffer		cbuf;
 	Buffer		mapbuf;			/* pinned map page, or InvalidBuffer */
 
 	HeapTupleData record;		/* the current one */
 	Buffer		rowbuf;			/* bitmap scans: page of the current version */
-	struct ReadStream *stream;	/* bitmap scans of 18: reads ahead, or NULL */
+	ReadStream *stream;			/* bitmap scans of 18: reads ahead, or NULL */
 	int			cindex;			/* its place in offsets */
 	int			noffsets;
 	OffsetNumber offsets[MaxHeapTuplesPerPage];
@@ -55,13 +59,13 @@ extern bool verity_slot_is_open(TupleTableSlot *slot);
 /* Should this scan or fetch read the past, and which position? */
 extern VerityPosition verity_scan_position(VerityRel *vrel, Snapshot snapshot);
 
-/* Go to the next page that may hold records; false at the end. */
+/* Go to the next page that may hold records, and pin it; false at the end. */
 extern bool verity_scan_next_page(VerityScan *scan, ScanDirection direction);
 
-/* Pin a page and collect what the snapshot sees of it. */
-extern void verity_scan_load_page(VerityScan *scan, BlockNumber block);
+/* Collect what the snapshot sees of the current page, which is pinned. */
+extern void verity_scan_load_page(VerityScan *scan);
 
-/* Pin a page as the current one, without looking at it. */
+/* Pin a page as the current one, in no order. */
 extern void verity_scan_pin_page(VerityScan *scan, BlockNumber block);
 
 /* Drop the pins that the scan holds. */

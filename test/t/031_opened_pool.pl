@@ -69,6 +69,13 @@ note("$hits of 12000 rows out of the pool");
 cmp_ok($hits, '>=', 2000, 'rows come out of the pool');
 cmp_ok($hits, '<', 12000, 'not all of them do');
 
+# --- pages are read ahead, until a cursor turns ---
+
+my $turns = q(SET synchronize_seqscans = off; BEGIN; DECLARE c SCROLL CURSOR FOR SELECT id FROM larger; MOVE 5000 IN c;
+	MOVE BACKWARD 700 IN c; FETCH 2 FROM c; MOVE 300 IN c; FETCH BACKWARD 1 FROM c; MOVE FORWARD ALL IN c;
+	FETCH BACKWARD 1 FROM c; MOVE BACKWARD ALL IN c; FETCH 1 FROM c);
+is($sql->($turns), "4301\n4302\n4601\n12000\n1", 'a cursor that turns finds the same rows');
+
 # --- the file is altered while the pool has its records ---
 
 $sql->(q(
