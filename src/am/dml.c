@@ -306,7 +306,7 @@ log_multi_insert(const VerityPlace *place, VerityDraft *drafts, ItemPointerData 
 	xlrec->count = count;
 	for (int i = 0; i < count; i++)
 		xlrec->offsets[i] = ItemPointerGetOffsetNumber(&tids[i]);
-	if (ItemPointerGetOffsetNumber(&tids[0]) == FirstOffsetNumber && PageGetMaxOffsetNumber(page) == count)
+	if (verity_place_is_new(place->buffer, &tids[0], count))
 	{
 		xlrec->flags |= XLV_INIT_PAGE;
 		bufflags |= REGBUF_WILL_INIT;
@@ -338,12 +338,13 @@ static int
 place_page(Relation rel, VerityDraft *drafts, const VerityLogical *logical, ItemPointerData *tids,
 		   int count, bool last, int options, BulkInsertState bistate)
 {
-	Size		keep_free = RelationGetTargetPageFreeSpace(rel, HEAP_DEFAULT_FILLFACTOR);
 	VerityPlace place;
+	Size		keep_free;
 	Page		page;
 	int			done = 0;
 
 	verity_place_get(rel, drafts[0].len, options, bistate, &place);
+	keep_free = verity_place_keep_free(rel, BufferGetBlockNumber(place.buffer));
 	page = BufferGetPage(place.buffer);
 
 	START_CRIT_SECTION();

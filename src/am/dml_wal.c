@@ -56,7 +56,7 @@ verity_log_insert(const VerityPlace *place, ItemPointer tid, Size len, int flags
 
 	xlrec.offset = ItemPointerGetOffsetNumber(tid);
 	xlrec.flags = flags;
-	if (xlrec.offset == FirstOffsetNumber && PageGetMaxOffsetNumber(page) == FirstOffsetNumber)
+	if (verity_place_is_new(place->buffer, tid, 1))
 	{
 		xlrec.flags |= XLV_INIT_PAGE;
 		bufflags |= REGBUF_WILL_INIT;

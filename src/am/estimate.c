@@ -5,7 +5,7 @@
  * As many pages as heap would need for the same rows, so that plans, and the
  * cost settings that were tuned for them, carry over: records are longer than
  * heap's tuples, for all ways to read them alike.  Pages that scans leave out
- * do not count: meta and map pages, and pages that hold no current record.
+ * do not count: map pages, and pages that hold no current record.
  *
  * Rows by the density that VACUUM or ANALYZE measured over the whole file, and
  * before there is one by the width of the columns.
@@ -45,28 +45,29 @@
 
 StaticAssertDecl(VERITY_MAP_NO_CURRENT == 0x01 && VERITY_MAP_BITS == 0x03,
 				 "marks are counted four to a byte");
-StaticAssertDecl(VERITY_META_MAP_BYTES % sizeof(uint64) == 0 && VERITY_MAP_PAGE_BYTES % sizeof(uint64) == 0,
+StaticAssertDecl(VERITY_MAP_PAGE_BYTES % sizeof(uint64) == 0,
 				 "a map page's bits are whole words");
 
-static BlockNumber
-next_map_block(BlockNumber mapblock)
+/* Is there a map page for the blocks from first on, in a table of that many? */
+static bool
+has_map_page(BlockNumber first, BlockNumber nblocks)
 {
-	return mapblock + (mapblock == 0 ? VERITY_MAP_META_BLOCKS : VERITY_MAP_SPAN);
+	return first < nblocks && verity_map_block(first) < nblocks;
 }
 
-/* Count the marks of one map page, for blocks below nblocks, and add its LSN to version. */
+/* Count the marks of the map page that begins with first, for blocks below nblocks, and add its LSN to version. */
 static BlockNumber
-count_marks(Relation rel, BlockNumber mapblock, BlockNumber nblocks, uint64 *version)
+count_marks(Relation rel, BlockNumber first, BlockNumber nblocks, uint64 *version)
 {
-	BlockNumber blocks = Min(nblocks, next_map_block(mapblock)) - mapblock;
-	Buffer		buffer = ReadBuffer(rel, mapblock);
+	BlockNumber blocks = Min(nblocks - first, VERITY_MAP_SPAN);
+	Buffer		buffer = ReadBuffer(rel, verity_map_block(first));
 	BlockNumber count = 0;
 
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	if (!PageIsNew(BufferGetPage(buffer)))
 	{
 		int			shift;
-		uint8	   *bits = verity_map_byte(BufferGetPage(buffer), mapblock, &shift);
+		uint8	   *bits = verity_map_byte(BufferGetPage(buffer), first, &shift);
 
 		for (BlockNumber at = 0; at < blocks; at += BLOCKS_PER_WORD)
 		{
@@ -94,20 +95,22 @@ marked_pages(Relation rel, BlockNumber nblocks)
 	VerityMarks *kept = &verity_rel(rel)->marks;
 	VerityMarks now = {.map_end = 0};
 
-	for (BlockNumber mapblock = 0; mapblock < nblocks; mapblock = next_map_block(mapblock))
+	for (BlockNumber first = 0; has_map_page(first, nblocks); first += VERITY_MAP_SPAN)
 	{
-		Buffer		buffer = ReadBuffer(rel, mapblock);
+		Buffer		buffer = ReadBuffer(rel, verity_map_block(first));
 
 		now.version += BufferGetLSNAtomic(buffer);
-		now.map_end = next_map_block(mapblock);
+		now.map_end = first + VERITY_MAP_SPAN;
 		ReleaseBuffer(buffer);
 	}
+	if (now.map_end == 0)
+		return 0;
 	if (RelationNeedsWAL(rel) && now.map_end == kept->map_end && now.version == kept->version)
 		return kept->count;
 
 	now.version = 0;
-	for (BlockNumber mapblock = 0; mapblock < nblocks; mapblock = next_map_block(mapblock))
-		now.count += count_marks(rel, mapblock, nblocks, &now.version);
+	for (BlockNumber first = 0; has_map_page(first, nblocks); first += VERITY_MAP_SPAN)
+		now.count += count_marks(rel, first, nblocks, &now.version);
 	*kept = now;
 	return now.count;
 }
@@ -116,11 +119,24 @@ marked_pages(Relation rel, BlockNumber nblocks)
 static BlockNumber
 data_pages(BlockNumber nblocks)
 {
-	BlockNumber special = nblocks > 0 ? 1 : 0;
+	BlockNumber spans = (nblocks + VERITY_MAP_SPAN - 1) / VERITY_MAP_SPAN;
 
-	if (nblocks > VERITY_MAP_META_BLOCKS)
-		special += (nblocks - VERITY_MAP_META_BLOCKS + VERITY_MAP_SPAN - 1) / VERITY_MAP_SPAN;
-	return nblocks - special;
+	return nblocks <= VERITY_MAP_FIRST ? nblocks : nblocks - spans;
+}
+
+BlockNumber
+verity_pages_in_use(Relation rel, BlockNumber nblocks)
+{
+	Buffer		buffer;
+	bool		empty;
+
+	if (nblocks != 1)
+		return nblocks;
+	buffer = ReadBuffer(rel, 0);
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	empty = PageIsEmpty(BufferGetPage(buffer));
+	UnlockReleaseBuffer(buffer);
+	return empty ? 0 : 1;
 }
 
 /* Whole rows of that many bytes on a page, as heap's estimate has it. */
@@ -142,11 +158,21 @@ all_visible_part(Relation rel, BlockNumber nblocks, BlockNumber current)
 		Min(1.0, (double) CHEAPLY_VISITED_PAGES / nblocks);
 }
 
+/*
+ * What is not filled, of the last page and by the meta data of the first, is
+ * no more than a page: take that off where the rows are so few.
+ */
+static BlockNumber
+without_slack(BlockNumber pages, double pages_for_rows)
+{
+	return pages > 1 && pages_for_rows < pages ? pages - 1 : pages;
+}
+
 void
 verity_relation_estimate_size(Relation rel, int32 *attr_widths, BlockNumber *pages,
 							  double *tuples, double *allvisfrac)
 {
-	BlockNumber nblocks = RelationGetNumberOfBlocks(rel);
+	BlockNumber nblocks = verity_pages_in_use(rel, RelationGetNumberOfBlocks(rel));
 	BlockNumber all = data_pages(nblocks);
 	/* readers of the past leave no page out: a scan is not cheap to them where a key is */
 	BlockNumber current = verity_asof_setting() != 0 ? all : all - Min(all, marked_pages(rel, nblocks));
@@ -158,6 +184,8 @@ verity_relation_estimate_size(Relation rel, int32 *attr_widths, BlockNumber *pag
 
 	*allvisfrac = all_visible_part(rel, nblocks, current);
 	*pages = ceil(current * as_records / as_heap);
+	if (!never_vacuumed && measured > 0)
+		*pages = without_slack(*pages, ceil(rel->rd_rel->reltuples / measured * current / as_heap));
 	if (never_vacuumed && *pages < NEW_TABLE_PAGES && !rel->rd_rel->relhassubclass)
 		*pages = NEW_TABLE_PAGES;
 	if (never_vacuumed || measured == 0)

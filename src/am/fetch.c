@@ -126,7 +126,7 @@ bool
 verity_tuple_tid_valid(TableScanDesc scan, ItemPointer tid)
 {
 	return ItemPointerIsValid(tid) &&
-		ItemPointerGetBlockNumber(tid) < ((VerityScan *) scan)->nblocks &&
+		ItemPointerGetBlockNumber(tid) < verity_pages_in_use(scan->rs_rd, ((VerityScan *) scan)->nblocks) &&
 		!verity_block_is_special(ItemPointerGetBlockNumber(tid));
 }
 

@@ -8,7 +8,7 @@
  * root with other values in them is an end of that search.  From that time
  * on, and from when its storage was complete, it is right.
  *
- * The meta page notes both in one position for each index's storage.  Where
+ * The meta data note both in one position for each index's storage.  Where
  * the transaction that builds the index, or makes its columns identity ones,
  * wrote before, its own position counts, which its serial tells later.
  */

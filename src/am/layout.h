@@ -2,8 +2,7 @@
  * layout.h
  *	  What stands where in a verity table's file.
  *
- * Data pages are standard PostgreSQL pages without special space.  Each item
- * is a record:
+ * Data pages are standard PostgreSQL pages.  Each item is a record:
  *
  *	  offset  size
  *	       0    23   HeapTupleHeader that says zero attributes, t_hoff 24: core's
@@ -29,10 +28,13 @@
  * Everything before the sealed part is the envelope: mutable, not hashed,
  * checked by verify against the sealed links.
  *
- * Block 0 is the meta page; it also maps the first blocks.  Map pages stand
- * at fixed block numbers (map.h).  Both leave no free space, so that
- * RelationGetBufferForTuple never chooses them, and begin with a magic behind
- * the page header.
+ * Block 0 is a data page whose special space holds the meta data: what the
+ * table is, and notes on its row schemas and indexes.  Other data pages have
+ * no special space.  An empty table is block 0 without items.
+ *
+ * Map pages stand at fixed block numbers (map.h), pages that the meta data go
+ * on on wherever they were needed.  Both leave no free space, so that
+ * RelationGetBufferForTuple never chooses them.
  *
  * PD_PAGE_FULL on a data page says that the map marks it: whoever adds a
  * record clears both, in one WAL record.
@@ -145,14 +147,16 @@ verity_is_long_enough(const HeapTupleHeaderData *record, Size len)
 	MAXALIGN_DOWN((BLCKSZ - MAXALIGN(SizeOfPageHeaderData + 2 * sizeof(ItemIdData))) / 2)
 
 /*
- * The meta page's content, behind the page header.  More digests and index
- * notes than fit continue on the page that next names (same struct).
+ * The meta data: in the special space of block 0, with room for a few row
+ * schemas and notes on indexes.  More go on on the page that next names, all
+ * of which is special space; there only next and the counts of the head count.
  */
 #define VERITY_META_MAGIC 0x56725479
-#define VERITY_META_VERSION 1
-#define VERITY_META_SCHEMAS 80
-#define VERITY_META_INDEXES 100
-#define VERITY_META_MAP_BYTES 1024	/* 2 bits a block: the first 4096 blocks */
+#define VERITY_META_VERSION 2
+#define VERITY_META_SCHEMAS 3	/* in block 0 */
+#define VERITY_META_INDEXES 6
+#define VERITY_META_MORE_SCHEMAS 100	/* on a page of their own */
+#define VERITY_META_MORE_INDEXES 200
 
 typedef struct VerityMetaSchema
 {
@@ -172,7 +176,7 @@ typedef struct VerityMetaIndex
 #define VERITY_INDEX_BY_SERIAL 0x0002	/* valid_from is the serial of the
 										 * transaction whose position counts */
 
-typedef struct VerityMetaPage
+typedef struct VerityMeta
 {
 	uint32		magic;
 	uint16		version;
@@ -188,16 +192,52 @@ typedef struct VerityMetaPage
 	BlockNumber next;			/* continuation, or InvalidBlockNumber */
 	uint16		schema_count;
 	uint16		index_count;
-	VerityMetaSchema schemas[VERITY_META_SCHEMAS];
-	VerityMetaIndex indexes[VERITY_META_INDEXES];
-	uint8		map[VERITY_META_MAP_BYTES];
-} VerityMetaPage;
+} VerityMeta;
 
 #define VERITY_META_JOURNALLED 0x0001
 
-StaticAssertDecl(sizeof(VerityMetaPage) <= BLCKSZ - MAXALIGN(SizeOfPageHeaderData),
-				 "the meta page's content fits one page");
+typedef struct VerityMetaFirst
+{
+	VerityMeta	head;
+	VerityMetaSchema schemas[VERITY_META_SCHEMAS];
+	VerityMetaIndex indexes[VERITY_META_INDEXES];
+} VerityMetaFirst;
 
-#define VerityPageGetMeta(page) ((VerityMetaPage *) PageGetContents(page))
+typedef struct VerityMetaMore
+{
+	VerityMeta	head;
+	VerityMetaSchema schemas[VERITY_META_MORE_SCHEMAS];
+	VerityMetaIndex indexes[VERITY_META_MORE_INDEXES];
+} VerityMetaMore;
+
+/* The special space of block 0; of a page that the meta data go on on all but what PageInit wants left. */
+#define VERITY_META_SIZE MAXALIGN(sizeof(VerityMetaFirst))
+#define VERITY_META_MORE_SIZE (BLCKSZ - MAXALIGN(SizeOfPageHeaderData) - MAXIMUM_ALIGNOF)
+
+StaticAssertDecl(sizeof(VerityMeta) == 72 && sizeof(VerityMetaFirst) == 312,
+				 "the meta data have no padding");
+StaticAssertDecl(sizeof(VerityMetaMore) <= VERITY_META_MORE_SIZE, "more meta data fit one page");
+StaticAssertDecl(VERITY_INLINE_MAX + sizeof(ItemIdData) <=
+				 BLCKSZ - SizeOfPageHeaderData - VERITY_META_SIZE,
+				 "a record that is not in TOAST fits block 0");
+
+/* The special space that a data page of that number has. */
+static inline Size
+verity_special_size(BlockNumber blkno)
+{
+	return blkno == 0 ? VERITY_META_SIZE : 0;
+}
+
+/* The meta data of a page, or NULL where its special space holds none. */
+static inline VerityMeta *
+verity_page_meta(char *page, BlockNumber blkno)
+{
+	Size		size = blkno == 0 ? VERITY_META_SIZE : VERITY_META_MORE_SIZE;
+	VerityMeta *meta = (VerityMeta *) (page + BLCKSZ - size);
+
+	if (((PageHeader) page)->pd_special != BLCKSZ - size || meta->magic != VERITY_META_MAGIC)
+		return NULL;
+	return meta;
+}
 
 #endif							/* VERITY_LAYOUT_H */

@@ -28,26 +28,20 @@ StaticAssertDecl(sizeof(VerityMapPage) <= BLCKSZ - MAXALIGN(SizeOfPageHeaderData
 				 "a map page's content fits one page");
 StaticAssertDecl(VERITY_MAP_BITS < 4, "a block has two bits in the map");
 
-/* Has the page been made a map page (or meta page, for the first blocks)? */
+/* Has the page been made a map page? */
 static bool
-map_page_is_valid(Page page, BlockNumber mapblkno)
+map_page_is_valid(Page page)
 {
-	if (PageIsNew(page) || ((PageHeader) page)->pd_lower != BLCKSZ)
-		return false;
-	if (mapblkno == 0)
-		return VerityPageGetMeta(page)->magic == VERITY_META_MAGIC;
-	return VerityPageGetMap(page)->magic == VERITY_MAP_MAGIC;
+	return !PageIsNew(page) && ((PageHeader) page)->pd_lower == BLCKSZ &&
+		VerityPageGetMap(page)->magic == VERITY_MAP_MAGIC;
 }
 
 uint8 *
 verity_map_byte(Page mappage, BlockNumber blkno, int *shift)
 {
-	BlockNumber mapblkno = verity_map_block(blkno);
-	BlockNumber slot = blkno - mapblkno;
+	BlockNumber slot = blkno % VERITY_MAP_SPAN;
 
 	*shift = (slot % 4) * 2;
-	if (mapblkno == 0)
-		return &VerityPageGetMeta(mappage)->map[slot / 4];
 	return &VerityPageGetMap(mappage)->bits[slot / 4];
 }
 
@@ -68,7 +62,6 @@ verity_map_init_page(Page page)
 	((PageHeader) page)->pd_special = BLCKSZ;
 }
 
-/* Pin the page that maps blkno, keeping *mapbuf when it is that page. */
 void
 verity_map_pin(Relation rel, BlockNumber blkno, Buffer *mapbuf)
 {
@@ -78,7 +71,9 @@ verity_map_pin(Relation rel, BlockNumber blkno, Buffer *mapbuf)
 		return;
 	if (BufferIsValid(*mapbuf))
 		ReleaseBuffer(*mapbuf);
-	*mapbuf = ReadBuffer(rel, mapblkno);
+	*mapbuf = InvalidBuffer;
+	if (mapblkno <= blkno || mapblkno < RelationGetNumberOfBlocks(rel))
+		*mapbuf = ReadBuffer(rel, mapblkno);
 }
 
 uint8
@@ -91,9 +86,11 @@ verity_map_get(Relation rel, BlockNumber blkno, Buffer *mapbuf)
 		return 0;
 
 	verity_map_pin(rel, blkno, mapbuf);
+	if (!BufferIsValid(*mapbuf))
+		return 0;
 	page = BufferGetPage(*mapbuf);
 	LockBuffer(*mapbuf, BUFFER_LOCK_SHARE);
-	if (map_page_is_valid(page, verity_map_block(blkno)))
+	if (map_page_is_valid(page))
 	{
 		int			shift;
 		uint8	   *byte = verity_map_byte(page, blkno, &shift);
@@ -109,7 +106,7 @@ verity_map_get(Relation rel, BlockNumber blkno, Buffer *mapbuf)
 #define WORD_NO_CURRENT UINT64CONST(0x5555555555555555)
 
 StaticAssertDecl(VERITY_MAP_NO_CURRENT == 0x01 && VERITY_MAP_BITS == 0x03, "marks stand four to a byte");
-StaticAssertDecl(VERITY_MAP_META_BLOCKS % WORD_BLOCKS == 0 && VERITY_MAP_SPAN % WORD_BLOCKS == 0,
+StaticAssertDecl(VERITY_MAP_SPAN % WORD_BLOCKS == 0,
 				 "a map page's bits are whole words");
 
 /* Is the word marked that begins with this block of the map page? */
@@ -126,20 +123,20 @@ word_is_marked(Page mappage, BlockNumber blkno)
 BlockNumber
 verity_map_next_current(Relation rel, BlockNumber blkno, BlockNumber end, Buffer *mapbuf)
 {
-	BlockNumber mapblkno = verity_map_block(blkno);
-	BlockNumber span = mapblkno == 0 ? VERITY_MAP_META_BLOCKS : VERITY_MAP_SPAN;
-	BlockNumber limit = Min(end, mapblkno + span);
+	BlockNumber limit = Min(end, blkno - blkno % VERITY_MAP_SPAN + VERITY_MAP_SPAN);
 	Page		page;
 	int			shift;
 
 	verity_map_pin(rel, blkno, mapbuf);
+	if (!BufferIsValid(*mapbuf))
+		return blkno;
 	page = BufferGetPage(*mapbuf);
 	LockBuffer(*mapbuf, BUFFER_LOCK_SHARE);
-	if (!map_page_is_valid(page, mapblkno))
+	if (!map_page_is_valid(page))
 		limit = blkno;
 	while (blkno < limit)
 	{
-		if ((blkno - mapblkno) % WORD_BLOCKS == 0 && limit - blkno >= WORD_BLOCKS &&
+		if (blkno % WORD_BLOCKS == 0 && limit - blkno >= WORD_BLOCKS &&
 			word_is_marked(page, blkno))
 			blkno += WORD_BLOCKS;
 		else if ((*verity_map_byte(page, blkno, &shift) >> shift) & VERITY_MAP_NO_CURRENT)
@@ -169,7 +166,7 @@ verity_map_clear_bits(Page mappage, BlockNumber blkno)
 	uint8	   *byte;
 
 	/* an unused map page says "scan everything" already */
-	if (!map_page_is_valid(mappage, verity_map_block(blkno)))
+	if (!map_page_is_valid(mappage))
 		return;
 	byte = verity_map_byte(mappage, blkno, &shift);
 	*byte &= ~(VERITY_MAP_BITS << shift);
@@ -182,9 +179,9 @@ map_page_ensure(Relation rel, Buffer mapbuf)
 	Page		page = BufferGetPage(mapbuf);
 	BlockNumber mapblkno = BufferGetBlockNumber(mapbuf);
 
-	if (map_page_is_valid(page, mapblkno))
+	if (map_page_is_valid(page))
 		return;
-	if (mapblkno == 0 || !(PageIsNew(page) || PageIsEmpty(page)))
+	if (!PageIsNew(page) && !PageIsEmpty(page))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("block %u of table \"%s\" should map pages but does not",

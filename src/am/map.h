@@ -4,9 +4,9 @@
  *
  * Two bits a block: VERITY_MAP_NO_CURRENT (every version on the page was ended
  * before OldestXmin, or is a tombstone or aborted) and VERITY_MAP_ALL_FROZEN.
- * The first VERITY_MAP_META_BLOCKS blocks are mapped in the meta page; then
- * each map page maps VERITY_MAP_SPAN blocks, itself the first of them:
- * VERITY_MAP_META_BLOCKS + k * VERITY_MAP_SPAN.
+ * Each map page maps VERITY_MAP_SPAN blocks, itself among them.  It is the
+ * first of them, except that the first map page stands at VERITY_MAP_FIRST: a
+ * table that has no more blocks than that has no map, and is scanned whole.
  *
  * A bit is a promise only for plain MVCC scans of current data.  It is set by
  * vacuum, with the horizon in the WAL record, and cleared under the page lock
@@ -25,7 +25,7 @@
 #define VERITY_MAP_ALL_FROZEN 0x02
 #define VERITY_MAP_BITS 0x03
 
-#define VERITY_MAP_META_BLOCKS (VERITY_META_MAP_BYTES * 4)
+#define VERITY_MAP_FIRST 32
 #define VERITY_MAP_PAGE_BYTES 8000
 #define VERITY_MAP_SPAN (VERITY_MAP_PAGE_BYTES * 4)
 #define VERITY_MAP_MAGIC 0x5672544D
@@ -40,22 +40,18 @@ typedef struct VerityMapPage
 
 #define VerityPageGetMap(page) ((VerityMapPage *) PageGetContents(page))
 
-/* Is this the number of a meta or map page, which holds no records? */
-static inline bool
-verity_block_is_special(BlockNumber blkno)
-{
-	return blkno == 0 ||
-		(blkno >= VERITY_MAP_META_BLOCKS &&
-		 (blkno - VERITY_MAP_META_BLOCKS) % VERITY_MAP_SPAN == 0);
-}
-
 /* The block that maps blkno. */
 static inline BlockNumber
 verity_map_block(BlockNumber blkno)
 {
-	if (blkno < VERITY_MAP_META_BLOCKS)
-		return 0;
-	return blkno - (blkno - VERITY_MAP_META_BLOCKS) % VERITY_MAP_SPAN;
+	return blkno < VERITY_MAP_SPAN ? VERITY_MAP_FIRST : blkno - blkno % VERITY_MAP_SPAN;
+}
+
+/* Is this the number of a map page, which holds no records? */
+static inline bool
+verity_block_is_special(BlockNumber blkno)
+{
+	return blkno == verity_map_block(blkno);
 }
 
 /* The byte that holds blkno's bits in its map page, and their shift. */
@@ -77,7 +73,10 @@ extern uint8 verity_map_get(Relation rel, BlockNumber blkno, Buffer *mapbuf);
 extern BlockNumber verity_map_next_current(Relation rel, BlockNumber blkno, BlockNumber end,
 										   Buffer *mapbuf);
 
-/* Pin the page that maps blkno, keeping *mapbuf when it is that page. */
+/*
+ * Pin the page that maps blkno, keeping *mapbuf when it is that page;
+ * InvalidBuffer where the table is too short to have one.
+ */
 extern void verity_map_pin(Relation rel, BlockNumber blkno, Buffer *mapbuf);
 
 /*

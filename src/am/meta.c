@@ -1,14 +1,23 @@
 /*
  * meta.c
- *	  The meta page of a verity table: identity, key, row schemas, index notes.
+ *	  The meta data of a verity table: identity, key, row schemas, index notes.
  *
- * Changes are rare, under the page's exclusive lock, and logged as a full
- * image.  They are not put back when a transaction aborts: a version number,
- * key or note that came from one is never used again, and does no harm.
+ * They are the special space of block 0, which holds records too.  Changes are
+ * rare, under the page's exclusive lock, and logged as a full image.  They are
+ * not put back when a transaction aborts: a version number, key or note that
+ * came from one is never used again, and does no harm.
  *
- * Continuation pages hold more schemas and notes.  They stand wherever the
- * relation was extended, and look like empty data pages to scans: all of the
- * page is special space.
+ * Locks: block 0, then the pages that its meta data go on on, in their order.
+ * Who holds a lock on a data page never asks for meta data: it could be block
+ * 0, or one that somebody waits for with block 0 locked.
+ *
+ * Those further pages stand wherever the relation was extended, and look like
+ * empty data pages to scans: all of the page is special space.
+ *
+ * After a crash: storage without a valid block 0 belongs to a transaction that
+ * never committed.  Each image is whole, with the records that stood there.
+ * One that begins a further page is logged before the one that names it; where
+ * only the first came through, that page is lost space and nothing else.
  */
 #include "postgres.h"
 
@@ -18,7 +27,9 @@
 #include "access/xloginsert.h"
 #include "catalog/storage.h"
 #include "miscadmin.h"
+#include "storage/buf_internals.h"
 #include "storage/bufmgr.h"
+#include "storage/freespace.h"
 #include "storage/lmgr.h"
 #include "storage/smgr.h"
 
@@ -26,18 +37,29 @@
 #include "am/journal/xact.h"
 #include "am/stop_point.h"
 
-static void
-init_meta_page(Page page)
+/* A locked page of meta data, and what stands on it. */
+typedef struct MetaPage
 {
-	VerityMetaPage *meta;
+	Buffer		buffer;
+	VerityMeta *head;
+	VerityMetaSchema *schemas;
+	VerityMetaIndex *indexes;
+	int			schemas_max;
+	int			indexes_max;
+} MetaPage;
 
-	PageInit(page, BLCKSZ, 0);
-	meta = VerityPageGetMeta(page);
-	memset(meta, 0, sizeof(*meta));
+/* Make an empty page of meta data: block 0, or one that they go on on. */
+static VerityMeta *
+init_page(Page page, Size special_size)
+{
+	VerityMeta *meta;
+
+	PageInit(page, BLCKSZ, special_size);
+	meta = (VerityMeta *) PageGetSpecialPointer(page);
 	meta->magic = VERITY_META_MAGIC;
 	meta->version = VERITY_META_VERSION;
 	meta->next = InvalidBlockNumber;
-	((PageHeader) page)->pd_lower = BLCKSZ;
+	return meta;
 }
 
 void
@@ -47,10 +69,8 @@ verity_meta_create(Relation rel, const RelFileLocator *node, ForkNumber fork, ch
 	SMgrRelation smgr = smgropen(*node, persistence == RELPERSISTENCE_TEMP ? rel->rd_backend : INVALID_PROC_NUMBER);
 	PGIOAlignedBlock block;
 	Page		page = (Page) block.data;
-	VerityMetaPage *meta;
+	VerityMeta *meta = init_page(page, VERITY_META_SIZE);
 
-	init_meta_page(page);
-	meta = VerityPageGetMeta(page);
 	meta->flags = journalled ? VERITY_META_JOURNALLED : 0;
 	memcpy(meta->ledger, ledger, LEDGER_ID_SIZE);
 	meta->ledger_number = ledger_number;
@@ -62,91 +82,142 @@ verity_meta_create(Relation rel, const RelFileLocator *node, ForkNumber fork, ch
 	 * logged: an image replayed later would undo what came after it.
 	 */
 	if (fork == INIT_FORKNUM || (persistence == RELPERSISTENCE_PERMANENT && XLogIsNeeded()))
-		log_newpage((RelFileLocator *) node, fork, 0, page, false);
+		log_newpage((RelFileLocator *) node, fork, 0, page, true);
 	VERITY_STOP("meta-made");
 	PageSetChecksumInplace(page, 0);
 	smgrextend(smgr, fork, 0, block.data, false);
 }
 
-/* Pin and lock a page of the meta chain; errors where it is not one. */
-static Buffer
-lock_meta(Relation rel, BlockNumber block, int mode)
+/* The version that a page of the format with a page for the meta data alone states, or 0. */
+static uint16
+older_version(Page page)
 {
-	Buffer		buffer = ReadBuffer(rel, block);
+	struct
+	{
+		uint32		magic;
+		uint16		version;
+	}			older;
 
-	LockBuffer(buffer, mode);
-	if (VerityPageGetMeta(BufferGetPage(buffer))->magic != VERITY_META_MAGIC)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("table \"%s\" has no valid meta page in block %u",
-						RelationGetRelationName(rel), block),
-				 errhint("The file is damaged or is not a verity table's. Run verity_verify().")));
-	if (VerityPageGetMeta(BufferGetPage(buffer))->version != VERITY_META_VERSION)
+	memcpy(&older, PageGetContents(page), sizeof(older));
+	return older.magic == VERITY_META_MAGIC ? older.version : 0;
+}
+
+/* Complain of a page that holds no meta data of this format. */
+static void
+check_meta(Relation rel, Page page, BlockNumber block, const VerityMeta *meta)
+{
+	uint16		version = meta ? meta->version : older_version(page);
+
+	if (meta && version == VERITY_META_VERSION)
+		return;
+	if (version != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("table \"%s\" has storage format %u, this library knows %u",
-						RelationGetRelationName(rel),
-						VerityPageGetMeta(BufferGetPage(buffer))->version, VERITY_META_VERSION),
+						RelationGetRelationName(rel), version, VERITY_META_VERSION),
 				 errhint("Use the version of verity that made the table.")));
-	return buffer;
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("table \"%s\" has no valid meta data in block %u",
+					RelationGetRelationName(rel), block),
+			 errhint("The file is damaged or is not a verity table's. Run verity_verify().")));
 }
 
-/* Log a changed meta page, in the critical section that changed it. */
+#ifdef USE_ASSERT_CHECKING
+static bool
+is_locked_by_me(Buffer buffer)
+{
+	return !BufferIsLocal(buffer) &&
+		LWLockHeldByMe(BufferDescriptorGetContentLock(GetBufferDescriptor(buffer - 1)));
+}
+#endif
+
+/* Pin and lock a page of meta data; errors where it is not one. */
+static MetaPage
+lock_meta(Relation rel, BlockNumber block, int mode)
+{
+	MetaPage	result = {.buffer = ReadBuffer(rel, block)};
+	Page		page = BufferGetPage(result.buffer);
+
+	Assert(!is_locked_by_me(result.buffer));
+	LockBuffer(result.buffer, mode);
+	result.head = verity_page_meta(page, block);
+	check_meta(rel, page, block, result.head);
+	if (block == 0)
+	{
+		result.schemas = ((VerityMetaFirst *) result.head)->schemas;
+		result.schemas_max = VERITY_META_SCHEMAS;
+		result.indexes = ((VerityMetaFirst *) result.head)->indexes;
+		result.indexes_max = VERITY_META_INDEXES;
+	}
+	else
+	{
+		result.schemas = ((VerityMetaMore *) result.head)->schemas;
+		result.schemas_max = VERITY_META_MORE_SCHEMAS;
+		result.indexes = ((VerityMetaMore *) result.head)->indexes;
+		result.indexes_max = VERITY_META_MORE_INDEXES;
+	}
+	return result;
+}
+
+/* Log a changed page, in the critical section that changed it. */
 static void
 log_meta(Relation rel, Buffer buffer)
 {
 	VERITY_STOP("meta-changed");
 	MarkBufferDirty(buffer);
 	if (RelationNeedsWAL(rel))
-		log_newpage_buffer(buffer, false);
+		log_newpage_buffer(buffer, true);
 	VERITY_STOP("meta-logged");
 }
 
 void
-verity_meta_read(Relation rel, VerityMetaPage *out)
+verity_meta_read(Relation rel, VerityMeta *out)
 {
-	Buffer		buffer = lock_meta(rel, 0, BUFFER_LOCK_SHARE);
+	MetaPage	meta = lock_meta(rel, 0, BUFFER_LOCK_SHARE);
 
-	memcpy(out, VerityPageGetMeta(BufferGetPage(buffer)), sizeof(*out));
-	UnlockReleaseBuffer(buffer);
+	*out = *meta.head;
+	UnlockReleaseBuffer(meta.buffer);
 }
 
 void
 verity_meta_set_key(Relation rel, uint64 key_id, const uint8 journal_id[16])
 {
-	Buffer		buffer = lock_meta(rel, 0, BUFFER_LOCK_EXCLUSIVE);
-	VerityMetaPage *meta = VerityPageGetMeta(BufferGetPage(buffer));
+	MetaPage	meta = lock_meta(rel, 0, BUFFER_LOCK_EXCLUSIVE);
 
 	START_CRIT_SECTION();
-	meta->key_id = key_id;
-	memcpy(meta->journal_id, journal_id, sizeof(meta->journal_id));
-	log_meta(rel, buffer);
+	meta.head->key_id = key_id;
+	memcpy(meta.head->journal_id, journal_id, sizeof(meta.head->journal_id));
+	log_meta(rel, meta.buffer);
 	END_CRIT_SECTION();
-	UnlockReleaseBuffer(buffer);
+	UnlockReleaseBuffer(meta.buffer);
 }
 
 void
 verity_meta_set_release(Relation rel, uint64 serial)
 {
-	Buffer		buffer = lock_meta(rel, 0, BUFFER_LOCK_EXCLUSIVE);
+	MetaPage	meta = lock_meta(rel, 0, BUFFER_LOCK_EXCLUSIVE);
 
 	START_CRIT_SECTION();
-	VerityPageGetMeta(BufferGetPage(buffer))->release = serial;
-	log_meta(rel, buffer);
+	meta.head->release = serial;
+	log_meta(rel, meta.buffer);
 	END_CRIT_SECTION();
-	UnlockReleaseBuffer(buffer);
+	UnlockReleaseBuffer(meta.buffer);
 }
 
 void
-verity_meta_forget_map(Relation rel)
+verity_meta_remove_records(Relation rel)
 {
-	Buffer		buffer = lock_meta(rel, 0, BUFFER_LOCK_EXCLUSIVE);
+	MetaPage	meta = lock_meta(rel, 0, BUFFER_LOCK_EXCLUSIVE);
+	Page		page = BufferGetPage(meta.buffer);
+	VerityMetaFirst kept = *(VerityMetaFirst *) meta.head;
 
 	START_CRIT_SECTION();
-	memset(VerityPageGetMeta(BufferGetPage(buffer))->map, 0, VERITY_META_MAP_BYTES);
-	log_meta(rel, buffer);
+	PageInit(page, BLCKSZ, VERITY_META_SIZE);
+	*(VerityMetaFirst *) meta.head = kept;
+	log_meta(rel, meta.buffer);
 	END_CRIT_SECTION();
-	UnlockReleaseBuffer(buffer);
+	UnlockReleaseBuffer(meta.buffer);
 }
 
 /* A new page at the relation's end that is not a map page's; locked. */
@@ -170,82 +241,101 @@ extend_for_meta(Relation rel)
 	}
 }
 
-/* Make a continuation page behind the locked page; returns it locked. */
-static Buffer
-add_continuation(Relation rel, Buffer last)
+/*
+ * Have the meta data of this locked page go on on a new one.  Where that comes
+ * directly behind block 0, rows are still to go there: what looks for a page
+ * begins at the last.
+ */
+static void
+add_page(Relation rel, MetaPage *last)
 {
 	Buffer		buffer = extend_for_meta(rel);
 	Page		page = BufferGetPage(buffer);
-	PageHeader	header = (PageHeader) page;
+
+	if (BufferGetBlockNumber(buffer) == 1)
+		RecordPageWithFreeSpace(rel, 0, PageGetHeapFreeSpace(BufferGetPage(last->buffer)));
 
 	START_CRIT_SECTION();
-	init_meta_page(page);
-	header->pd_lower = header->pd_upper = header->pd_special = MAXALIGN(SizeOfPageHeaderData);
+	(void) init_page(page, VERITY_META_MORE_SIZE);
 	log_meta(rel, buffer);
-	VerityPageGetMeta(BufferGetPage(last))->next = BufferGetBlockNumber(buffer);
-	log_meta(rel, last);
+	last->head->next = BufferGetBlockNumber(buffer);
+	log_meta(rel, last->buffer);
 	END_CRIT_SECTION();
-	return buffer;
+	UnlockReleaseBuffer(buffer);
 }
 
 /* Is there room for one more schema (or index note) on this page? */
 static bool
-has_room(const VerityMetaPage *meta, bool schema)
+has_room(const MetaPage *meta, bool schema)
 {
-	return schema ? meta->schema_count < VERITY_META_SCHEMAS : meta->index_count < VERITY_META_INDEXES;
+	return schema ? meta->head->schema_count < meta->schemas_max :
+		meta->head->index_count < meta->indexes_max;
+}
+
+/* A page was added behind those before it: a link back is damage, and a ring. */
+static void
+check_next(Relation rel, const MetaPage *meta)
+{
+	if (meta->head->next > BufferGetBlockNumber(meta->buffer))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("meta data of table \"%s\" go back from block %u to %u", RelationGetRelationName(rel),
+					BufferGetBlockNumber(meta->buffer), meta->head->next),
+			 errhint("Run verity_verify() on the table.")));
 }
 
 /* From the locked first page on, the page with room, locked; unlocks others. */
-static Buffer
-lock_room(Relation rel, Buffer first, bool schema)
+static MetaPage
+lock_room(Relation rel, MetaPage first, bool schema)
 {
-	Buffer		buffer = first;
+	MetaPage	meta = first;
 
-	while (!has_room(VerityPageGetMeta(BufferGetPage(buffer)), schema))
+	while (!has_room(&meta, schema))
 	{
-		BlockNumber next = VerityPageGetMeta(BufferGetPage(buffer))->next;
-		Buffer		following = BlockNumberIsValid(next) ?
-			lock_meta(rel, next, BUFFER_LOCK_EXCLUSIVE) : add_continuation(rel, buffer);
+		MetaPage	following;
 
-		if (buffer != first)
-			UnlockReleaseBuffer(buffer);
-		buffer = following;
+		if (!BlockNumberIsValid(meta.head->next))
+			add_page(rel, &meta);
+		check_next(rel, &meta);
+		following = lock_meta(rel, meta.head->next, BUFFER_LOCK_EXCLUSIVE);
+		if (meta.buffer != first.buffer)
+			UnlockReleaseBuffer(meta.buffer);
+		meta = following;
 	}
-	return buffer;
+	return meta;
 }
 
 uint32
 verity_meta_add_schema(Relation rel, const hash256 *digest)
 {
 	uint64		serial = verity_xact_serial();
-	Buffer		first = lock_meta(rel, 0, BUFFER_LOCK_EXCLUSIVE);
-	Buffer		buffer = lock_room(rel, first, true);
-	VerityMetaPage *meta = VerityPageGetMeta(BufferGetPage(buffer));
-	VerityMetaPage *head = VerityPageGetMeta(BufferGetPage(first));
-	uint32		version = head->schema_version + 1;
-	VerityMetaSchema *schema = &meta->schemas[meta->schema_count];
+	MetaPage	first = lock_meta(rel, 0, BUFFER_LOCK_EXCLUSIVE);
+	MetaPage	meta = lock_room(rel, first, true);
+	uint32		version = first.head->schema_version + 1;
+	VerityMetaSchema *schema = &meta.schemas[meta.head->schema_count];
 
 	START_CRIT_SECTION();
-	head->schema_version = version;
+	first.head->schema_version = version;
 	schema->version = version;
 	schema->digest = *digest;
 	schema->serial = serial;
-	meta->schema_count++;
-	log_meta(rel, buffer);
-	if (buffer != first)
-		log_meta(rel, first);
+	meta.head->schema_count++;
+	log_meta(rel, meta.buffer);
+	if (meta.buffer != first.buffer)
+		log_meta(rel, first.buffer);
 	END_CRIT_SECTION();
-	if (buffer != first)
-		UnlockReleaseBuffer(buffer);
-	UnlockReleaseBuffer(first);
+	if (meta.buffer != first.buffer)
+		UnlockReleaseBuffer(meta.buffer);
+	UnlockReleaseBuffer(first.buffer);
 	return version;
 }
 
 /* Find a schema version on the locked page. */
 static bool
-find_schema(const VerityMetaPage *meta, uint32 version, VerityMetaSchema *out)
+find_schema(const MetaPage *meta, uint32 version, VerityMetaSchema *out)
 {
-	for (int i = Min(meta->schema_count, VERITY_META_SCHEMAS) - 1; i >= 0; i--)
+	for (int i = Min(meta->head->schema_count, meta->schemas_max) - 1; i >= 0; i--)
 		if (meta->schemas[i].version == version)
 		{
 			*out = meta->schemas[i];
@@ -264,12 +354,11 @@ verity_meta_schema_get(Relation rel, uint32 version, VerityMetaSchema *out)
 	for (BlockNumber pages = RelationGetNumberOfBlocks(rel);
 		 !found && BlockNumberIsValid(block) && pages > 0; pages--)
 	{
-		Buffer		buffer = lock_meta(rel, block, BUFFER_LOCK_SHARE);
-		VerityMetaPage *meta = VerityPageGetMeta(BufferGetPage(buffer));
+		MetaPage	meta = lock_meta(rel, block, BUFFER_LOCK_SHARE);
 
-		found = find_schema(meta, version, out);
-		block = meta->next;
-		UnlockReleaseBuffer(buffer);
+		found = find_schema(&meta, version, out);
+		block = meta.head->next;
+		UnlockReleaseBuffer(meta.buffer);
 	}
 	return found;
 }
@@ -306,15 +395,15 @@ verity_rel_schema_digest(VerityRel *vrel, uint32 version, hash256 *digest)
 
 /* The note of an index's storage on this page, or NULL. */
 static VerityMetaIndex *
-find_note(VerityMetaPage *meta, Oid relfilenode)
+find_note(const MetaPage *meta, Oid relfilenode)
 {
-	for (int i = 0; i < Min(meta->index_count, VERITY_META_INDEXES); i++)
+	for (int i = 0; i < Min(meta->head->index_count, meta->indexes_max); i++)
 		if (meta->indexes[i].relfilenode == relfilenode)
 			return &meta->indexes[i];
 	return NULL;
 }
 
-/* The page of the meta chain that notes this index; its note in *out. */
+/* The page that notes this index; its note in *out. */
 static BlockNumber
 note_block(Relation rel, Oid relfilenode, VerityMetaIndex *out)
 {
@@ -323,13 +412,13 @@ note_block(Relation rel, Oid relfilenode, VerityMetaIndex *out)
 	for (BlockNumber pages = RelationGetNumberOfBlocks(rel);
 		 BlockNumberIsValid(block) && pages > 0; pages--)
 	{
-		Buffer		buffer = lock_meta(rel, block, BUFFER_LOCK_SHARE);
-		VerityMetaIndex *note = find_note(VerityPageGetMeta(BufferGetPage(buffer)), relfilenode);
-		BlockNumber next = VerityPageGetMeta(BufferGetPage(buffer))->next;
+		MetaPage	meta = lock_meta(rel, block, BUFFER_LOCK_SHARE);
+		VerityMetaIndex *note = find_note(&meta, relfilenode);
+		BlockNumber next = meta.head->next;
 
 		if (note)
 			*out = *note;
-		UnlockReleaseBuffer(buffer);
+		UnlockReleaseBuffer(meta.buffer);
 		if (note)
 			return block;
 		block = next;
@@ -349,17 +438,16 @@ verity_meta_index_set(Relation rel, const VerityMetaIndex *note)
 	VerityMetaIndex known;
 	BlockNumber block = note_block(rel, note->relfilenode, &known);
 	bool		is_known = BlockNumberIsValid(block);
-	Buffer		first = lock_meta(rel, is_known ? block : 0, BUFFER_LOCK_EXCLUSIVE);
-	Buffer		buffer = is_known ? first : lock_room(rel, first, false);
-	VerityMetaPage *meta = VerityPageGetMeta(BufferGetPage(buffer));
+	MetaPage	first = lock_meta(rel, is_known ? block : 0, BUFFER_LOCK_EXCLUSIVE);
+	MetaPage	meta = is_known ? first : lock_room(rel, first, false);
 	VerityMetaIndex *place;
 
 	START_CRIT_SECTION();
-	place = is_known ? find_note(meta, note->relfilenode) : &meta->indexes[meta->index_count++];
+	place = is_known ? find_note(&meta, note->relfilenode) : &meta.indexes[meta.head->index_count++];
 	*place = *note;
-	log_meta(rel, buffer);
+	log_meta(rel, meta.buffer);
 	END_CRIT_SECTION();
-	if (buffer != first)
-		UnlockReleaseBuffer(buffer);
-	UnlockReleaseBuffer(first);
+	if (meta.buffer != first.buffer)
+		UnlockReleaseBuffer(meta.buffer);
+	UnlockReleaseBuffer(first.buffer);
 }

@@ -25,11 +25,25 @@ typedef struct VerityPlace
 extern void verity_place_get(Relation rel, Size len, int options, BulkInsertState bistate,
 							 VerityPlace *place);
 
+/* Space that the table's fill factor keeps free on a block, for versions to come. */
+extern Size verity_place_keep_free(Relation rel, BlockNumber blkno);
+
 /* Lock the map page of place->buffer where its page is marked in the map. */
 extern void verity_place_lock_map(Relation rel, VerityPlace *place);
 
 /* In the critical section: clear the map's bits. */
 extern void verity_place_clear_map(VerityPlace *place);
+
+/*
+ * Do these records stand alone on their page, so that redo can make it anew?
+ * Not block 0, which has the meta data.
+ */
+static inline bool
+verity_place_is_new(Buffer buffer, const ItemPointerData *first, int count)
+{
+	return ItemPointerGetOffsetNumber(first) == FirstOffsetNumber &&
+		PageGetMaxOffsetNumber(BufferGetPage(buffer)) == count && BufferGetBlockNumber(buffer) != 0;
+}
 
 extern void verity_place_release(VerityPlace *place);
 

@@ -93,7 +93,7 @@ refresh_attrs(Relation rel, VerityRel *vrel)
 static void
 refresh(Relation rel, VerityRel *vrel)
 {
-	VerityMetaPage meta;
+	VerityMeta	meta;
 
 	vrel->valid = false;
 	vrel->prepared_serial = 0;

@@ -1,6 +1,6 @@
 /*
  * rel.h
- *	  What a backend knows of a verity table, and its meta page.
+ *	  What a backend knows of a verity table, and its meta data.
  */
 #ifndef VERITY_REL_H
 #define VERITY_REL_H
@@ -62,21 +62,21 @@ extern bool verity_is_table_oid(Oid relid);
 /* The OID of access method "verity", InvalidOid where it is not installed. */
 extern Oid	verity_am_oid(void);
 
-/* --- meta page --- */
+/* --- meta data --- */
 
-/* Write the meta page of new, empty storage. */
+/* Write block 0 of new storage, without records. */
 extern void verity_meta_create(Relation rel, const RelFileLocator *node, ForkNumber fork,
 							   char persistence, const uint8 ledger[LEDGER_ID_SIZE],
 							   uint32 ledger_number, bool journalled);
 
-/* Copy of the first page's struct (block 0), under share lock. */
-extern void verity_meta_read(Relation rel, VerityMetaPage *out);
+/* Copy of the head, under share lock. */
+extern void verity_meta_read(Relation rel, VerityMeta *out);
 
 extern void verity_meta_set_key(Relation rel, uint64 key_id, const uint8 journal_id[16]);
 
 /*
  * Note a new row schema under the next version, with this transaction's
- * serial (verity_xact_serial).  The page is not put back when the transaction
+ * serial (verity_xact_serial).  It is not taken back when the transaction
  * aborts: which version is current is for verity_schema_load to say.
  */
 extern uint32 verity_meta_add_schema(Relation rel, const hash256 *digest);
@@ -97,8 +97,8 @@ extern Relation verity_open_argument(Oid relid, LOCKMODE lockmode);
 /* Leave the hint to the transaction that lifts this table's protection. */
 extern void verity_meta_set_release(Relation rel, uint64 serial);
 
-/* Clear the map that the meta page holds: the table was emptied. */
-extern void verity_meta_forget_map(Relation rel);
+/* Leave block 0 without records: the table is locked, and being emptied. */
+extern void verity_meta_remove_records(Relation rel);
 
 /* Digest of a schema version; false when the version is not known. */
 extern bool verity_meta_schema_digest(Relation rel, uint32 version, hash256 *digest);

@@ -23,7 +23,7 @@ redo_image(XLogReaderState *record)
 	Buffer		buffer;
 
 	if (XLogReadBufferForRedo(record, 0, &buffer) != BLK_RESTORED)
-		elog(PANIC, "a meta page record without an image");
+		elog(PANIC, "a record of a page's image without one");
 	UnlockReleaseBuffer(buffer);
 }
 
@@ -130,13 +130,13 @@ verity_mask(char *pagedata, BlockNumber blkno)
 
 	mask_page_lsn_and_checksum(page);
 	mask_page_hint_bits(page);
-	if (PageGetSpecialSize(page) != 0)
+	if (PageGetSpecialSize(page) != verity_special_size(blkno))
 	{
 		verity_mask_journal(pagedata, blkno);
 		return;
 	}
 	if (((PageHeader) page)->pd_lower == BLCKSZ)
-		return;					/* meta or map page: no hole, no hints */
+		return;					/* a map page: no hole, no hints */
 	mask_unused_space(page);
 	for (OffsetNumber off = FirstOffsetNumber; off <= PageGetMaxOffsetNumber(page); off++)
 		mask_record(page, off, blkno);

@@ -30,7 +30,7 @@ verity_scan_sample_next_block(TableScanDesc sscan, SampleScanState *scanstate)
 	if (scan->nblocks == 0)
 		return false;
 
-	/* a method that names no blocks gets them all, meta and map pages empty */
+	/* a method that names no blocks gets them all, map pages empty */
 	if (tsm->NextSampleBlock)
 		block = tsm->NextSampleBlock(scanstate, scan->nblocks);
 	else

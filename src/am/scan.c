@@ -9,7 +9,7 @@
  *
  * From PostgreSQL 17 on pages are read ahead, and several at once.
  *
- * Meta and map pages are left out, tombstones too.  Pages that the map marks
+ * Map pages are left out, tombstones too.  Pages that the map marks
  * as without current records are left out when the present is read with an
  * MVCC snapshot: an insert that could matter to it cleared the mark before it
  * committed, and marks wait for every snapshot that sees what was ended.
@@ -251,7 +251,7 @@ block_is_wanted(VerityScan *scan, BlockNumber block)
 {
 	if (verity_block_is_special(block))
 		return false;
-	return !scan->skip_mapped ||
+	return !scan->skip_mapped || scan->nblocks <= VERITY_MAP_FIRST ||
 		(verity_map_get(scan->base.rs_rd, block, &scan->mapbuf) & VERITY_MAP_NO_CURRENT) == 0;
 }
 

@@ -125,7 +125,7 @@ verity_item_record(Relation rel, Buffer buffer, OffsetNumber offset, HeapTuple r
 extern bool verity_page_record(Relation rel, Buffer buffer, OffsetNumber offset,
 							   HeapTuple record);
 
-/* Highest line pointer of a data page, 0 for a meta or map page. */
+/* Highest line pointer of a data page, 0 for a map page. */
 extern OffsetNumber verity_page_max_offset(Buffer buffer);
 
 /* Visibility at a position (0: as the snapshot says); the page is locked. */

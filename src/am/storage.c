@@ -118,7 +118,7 @@ verity_relation_nontransactional_truncate(Relation rel)
 	VERITY_STOP("truncate-begun");
 	RelationTruncate(rel, 1);
 	VERITY_STOP("truncate-cut");
-	verity_meta_forget_map(rel);
+	verity_meta_remove_records(rel);
 	verity_rel_invalidate(RelationGetRelid(rel));
 }
 

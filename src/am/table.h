@@ -183,6 +183,9 @@ extern void verity_relation_copy_for_cluster(Relation OldTable, Relation NewTabl
 											 TransactionId *xid_cutoff, MultiXactId *multi_cutoff,
 											 double *num_tuples, double *tups_vacuumed,
 											 double *tups_recently_dead);
+/* Pages that heap would say a table of that many has: none where block 0 is all, and empty. */
+extern BlockNumber verity_pages_in_use(Relation rel, BlockNumber nblocks);
+
 extern void verity_relation_estimate_size(Relation rel, int32 *attr_widths, BlockNumber *pages,
 										  double *tuples, double *allvisfrac);
 

@@ -404,8 +404,7 @@ log_change(Change *change, const ItemPointerData *new_tid)
 	uint8		bufflags = REGBUF_STANDARD;
 	XLogRecPtr	recptr;
 
-	if (change->has_draft && ItemPointerGetOffsetNumber(new_tid) == FirstOffsetNumber &&
-		PageGetMaxOffsetNumber(BufferGetPage(new)) == FirstOffsetNumber)
+	if (change->has_draft && verity_place_is_new(new, new_tid, 1))
 	{
 		change->xlrec.flags |= XLV_INIT_PAGE;
 		bufflags |= REGBUF_WILL_INIT;

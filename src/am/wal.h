@@ -28,7 +28,7 @@
 #define XLOG_VERITY_JOURNAL_APPEND 0x90
 #define XLOG_VERITY_JOURNAL_HEADS 0xA0
 #define XLOG_VERITY_JOURNAL_META 0xB0
-#define XLOG_VERITY_META 0xC0	/* meta or map page, as an image */
+#define XLOG_VERITY_META 0xC0	/* a page, as an image */
 #define XLOG_VERITY_PIECE 0xD0	/* ciphertext, for logical decoding alone */
 
 /* dml_wal.c */

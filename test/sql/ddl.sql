@@ -326,11 +326,11 @@ TABLE late;
 TABLE moody;
 SELECT action, name, version, length(digest) FROM verity.definitions() WHERE name = 'ddl.moody' ORDER BY position;
 
--- more versions than the meta page holds
+-- more versions than fit with the first page, and on a page of their own
 CREATE TABLE restless (id int) USING verity;
 DO $$
 BEGIN
-	FOR i IN 1..100 LOOP
+	FOR i IN 1..110 LOOP
 		EXECUTE format('ALTER TABLE restless ADD COLUMN c%s int DEFAULT %s', i, i);
 		EXECUTE format('INSERT INTO restless (id) VALUES (%s)', i);
 	END LOOP;

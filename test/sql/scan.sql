@@ -216,22 +216,22 @@ RESET work_mem; RESET enable_seqscan; RESET enable_indexscan;
 -- RULES A 7: TIDs name versions
 CREATE TABLE tids (id int, note text) USING verity;
 INSERT INTO tids SELECT i, 'n' || i FROM generate_series(1, 300) i;
-SELECT scans('SELECT * FROM tids WHERE ctid = ''(1,2)''');
-SELECT * FROM tids WHERE ctid = '(1,2)';
-SELECT * FROM tids WHERE ctid = ANY (ARRAY['(1,2)', '(1,5)', '(0,1)', '(999,1)']::tid[]) ORDER BY id;
-SELECT scans('SELECT * FROM tids WHERE ctid >= ''(1,1)'' AND ctid < ''(1,4)''');
-SELECT * FROM tids WHERE ctid >= '(1,1)' AND ctid < '(1,4)';
-SELECT count(*) FROM tids WHERE ctid > '(1,3)';
+SELECT scans('SELECT * FROM tids WHERE ctid = ''(0,2)''');
+SELECT * FROM tids WHERE ctid = '(0,2)';
+SELECT * FROM tids WHERE ctid = ANY (ARRAY['(0,2)', '(0,5)', '(0,0)', '(999,1)']::tid[]) ORDER BY id;
+SELECT scans('SELECT * FROM tids WHERE ctid >= ''(0,1)'' AND ctid < ''(0,4)''');
+SELECT * FROM tids WHERE ctid >= '(0,1)' AND ctid < '(0,4)';
+SELECT count(*) FROM tids WHERE ctid > '(0,3)';
 SELECT count(*) FROM tids WHERE ctid >= '(0,0)';
 SELECT count(*) FROM tids WHERE ctid > '(5000,0)';
-SELECT count(*) FROM tids WHERE ctid <= '(1,0)';
+SELECT count(*) FROM tids WHERE ctid <= '(0,0)';
 UPDATE tids SET note = 'changed' WHERE id = 2;
-SELECT count(*) FROM tids WHERE ctid = '(1,2)';
-SELECT note FROM tids t WHERE ctid = currtid2('tids', '(1,2)');
-UPDATE tids SET note = 'by tid' WHERE ctid = '(1,3)' RETURNING id, note;
+SELECT count(*) FROM tids WHERE ctid = '(0,2)';
+SELECT note FROM tids t WHERE ctid = currtid2('tids', '(0,2)');
+UPDATE tids SET note = 'by tid' WHERE ctid = '(0,3)' RETURNING id, note;
 DELETE FROM tids WHERE ctid IN (SELECT ctid FROM tids WHERE id > 290);
 SELECT count(*), max(id) FROM tids;
--- RULES A 6: no tombstone is a row, nor anything on a meta page
+-- RULES A 6: no tombstone is a row, nor is what stands beside rows in block 0
 SELECT count(*) FROM tids WHERE ctid IN (SELECT format('(%s,%s)', p, i)::tid FROM generate_series(0, 6) p, generate_series(1, 100) i);
 
 -- cursors: forward, backward, with hold, current of

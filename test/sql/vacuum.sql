@@ -5,7 +5,7 @@ CREATE EXTENSION pageinspect;
 CREATE FUNCTION marked_pages(rel regclass) RETURNS bigint LANGUAGE sql AS
 $$
 	SELECT count(*)
-	FROM generate_series(1, pg_relation_size(rel) / 8192 - 1) AS block,
+	FROM generate_series(0, pg_relation_size(rel) / 8192 - 1) AS block,
 		page_header(get_raw_page(rel::text, block::int)) AS h
 	WHERE h.flags & 2 <> 0
 $$;
@@ -14,7 +14,7 @@ CREATE FUNCTION records(rel regclass, OUT records bigint, OUT unfrozen bigint) L
 $$
 	SELECT count(*), count(*) FILTER (WHERE (t_xmin::text::bigint > 2 AND t_infomask & 768 <> 768)
 		OR t_xmax::text::bigint > 2 OR t_infomask & 4096 <> 0)
-	FROM generate_series(1, pg_relation_size(rel) / 8192 - 1) AS block,
+	FROM generate_series(0, pg_relation_size(rel) / 8192 - 1) AS block,
 		heap_page_items(get_raw_page(rel::text, block::int))
 	WHERE lp_flags = 1
 $$;
@@ -56,25 +56,36 @@ SELECT records FROM records('counted');
 SELECT marked_pages('counted') > 0 AS some, marked_pages('counted') < relpages - 1 AS not_all
 FROM pg_class WHERE relname = 'counted';
 
--- a mark goes when a page gets a record again
+-- a table of less than 33 pages has no map
 CREATE TABLE marked (id int, filler text) USING verity;
-INSERT INTO marked VALUES (1, 'x');
+INSERT INTO marked SELECT g, (SELECT string_agg(md5((g * 1000 + i)::text), '') FROM generate_series(1, 110) i)
+FROM generate_series(1, 20) g;
+DELETE FROM marked WHERE id < 19;
+VACUUM marked;
+SELECT pg_relation_size('marked') / 8192 AS pages, marked_pages('marked');
+-- one of more pages has, with all of them in it but the map itself
+INSERT INTO marked SELECT g, (SELECT string_agg(md5((g * 1000 + i)::text), '') FROM generate_series(1, 110) i)
+FROM generate_series(21, 70) g;
 DELETE FROM marked;
 VACUUM marked;
-SELECT marked_pages('marked'), planned_pages('marked');
+SELECT pg_relation_size('marked') / 8192 AS pages, marked_pages('marked'), planned_pages('marked');
+SELECT encode(substring(get_raw_page('marked', 32) FROM 33 FOR 2), 'hex') AS bits;
+SELECT flags & 2 AS marked FROM page_header(get_raw_page('marked', 0));
+SELECT count(*) FROM marked WHERE ctid = '(32,1)';
+-- a mark goes when a page gets a record again
 INSERT INTO marked VALUES (2, 'y');
-SELECT marked_pages('marked'), planned_pages('marked');
+SELECT pg_relation_size('marked') / 8192 AS pages, marked_pages('marked'), planned_pages('marked');
 SELECT * FROM marked;
 VACUUM marked;
-SELECT marked_pages('marked');
+SELECT pg_relation_size('marked') / 8192 AS pages, marked_pages('marked');
 
--- beyond the meta page's part of the map, two records a page
+-- a long table, two records a page
 CREATE TABLE long (id int PRIMARY KEY, filler text) USING verity;
 INSERT INTO long SELECT g, (SELECT string_agg(md5((g * 1000 + i)::text), '') FROM generate_series(1, 110) i)
 FROM generate_series(1, 8600) g;
 DELETE FROM long WHERE id <= 8500;
 VACUUM long;
-SELECT encode(substring(get_raw_page('long', 4096) FROM 33 FOR 2), 'hex') AS bits;
+SELECT encode(substring(get_raw_page('long', 32) FROM 33 FOR 2), 'hex') AS bits;
 SELECT count(*), min(id), max(id) FROM long;
 -- with the map, a scan reads less than a tenth of the pages
 CREATE FUNCTION blocks_read(query text) RETURNS int LANGUAGE plpgsql AS
@@ -138,7 +149,7 @@ SELECT records FROM records('hinted');
 -- of each root (flag 1 at byte 23) the hint at byte 32 names a record
 WITH items AS (
 	SELECT block, lp, lp_flags, lp_off, get_raw_page('hinted', block::int) AS page
-	FROM generate_series(1, pg_relation_size('hinted') / 8192 - 1) AS block,
+	FROM generate_series(0, pg_relation_size('hinted') / 8192 - 1) AS block,
 		heap_page_items(get_raw_page('hinted', block::int))
 ), hints AS (
 	SELECT get_byte(page, lp_off + 34) + 256 * get_byte(page, lp_off + 35) AS block,
@@ -210,6 +221,7 @@ UPDATE temporary SET v = 1;
 DELETE FROM temporary WHERE id > 100;
 BEGIN; INSERT INTO temporary SELECT g, 0 FROM generate_series(1001, 1500) g; ROLLBACK;
 INSERT INTO unlogged SELECT * FROM temporary;
+INSERT INTO unlogged SELECT g, 0 FROM generate_series(2001, 6000) g;
 DELETE FROM unlogged;
 SELECT planned_pages('unlogged') > 0 AS planned;
 VACUUM (FREEZE, PARALLEL 0) temporary, unlogged, materialized;

@@ -198,16 +198,18 @@ sub work_vacuum
 }
 
 # Pages without current records are frozen and marked.
+# Rows that came and went, two a page: a table of more than 32 pages has a map.
 sub history_sql
 {
-	my $id = shift;
-	return "INSERT INTO m VALUES ($id, repeat('x', 300)); DELETE FROM m;\n";
+	my ($table, $id) = @_;
+	return "INSERT INTO $table SELECT $id, (SELECT string_agg(md5((g * 1000 + i)::text), '') FROM generate_series(1, 110) i)
+		FROM generate_series(1, 70) g; DELETE FROM $table;\n";
 }
 
 sub work_map
 {
 	my ($state, $point, $action) = @_;
-	return armed($state, $point, $action, history_sql(++$state->{extra}) . "VACUUM (FREEZE) m;\n");
+	return armed($state, $point, $action, history_sql('m', ++$state->{extra}) . "VACUUM (FREEZE) m;\n");
 }
 
 # A record on a page that is marked.  Each table has one: a second insert finds no mark.
@@ -216,7 +218,7 @@ sub work_reuse
 	my ($state, $point, $action) = @_;
 	my $n = ++$state->{n};
 	$state->{node}->safe_psql('postgres', "CREATE TABLE r_$n (id int, filler text) USING verity");
-	$state->{node}->safe_psql('postgres', "INSERT INTO r_$n VALUES (1, 'x'); DELETE FROM r_$n");
+	$state->{node}->safe_psql('postgres', history_sql("r_$n", 1));
 	$state->{node}->safe_psql('postgres', "VACUUM r_$n");
 	my @wrong = armed($state, $point, $action, "INSERT INTO r_$n VALUES (2, 'y');\n");
 	$state->{node}->safe_psql('postgres', "INSERT INTO r_$n VALUES (3, 'z')");

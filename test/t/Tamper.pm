@@ -15,10 +15,13 @@ our @EXPORT = qw(
   remove_item copy_record replace_record add_item sealed_offset set_xact_status flip_byte
   tid_bytes swap_pages truncate_file
   journal_items journal_item rewrite_tail rename_journal
-  XMIN_COMMITTED XMIN_INVALID XMAX_COMMITTED XMAX_INVALID
+  META_SIZE FIRST_MAP_BLOCK XMIN_COMMITTED XMIN_INVALID XMAX_COMMITTED XMAX_INVALID
 );
 
+# Block 0 ends in META_SIZE bytes of meta data.
 use constant {
+	META_SIZE => 312,
+	FIRST_MAP_BLOCK => 32,
 	XMIN_COMMITTED => 0x0100,
 	XMIN_INVALID => 0x0200,
 	XMAX_COMMITTED => 0x0400,
@@ -72,10 +75,10 @@ sub records
 {
 	my ($path) = @_;
 	my @records;
-	for my $block (1 .. (-s $path) / BLCKSZ - 1)
+	for my $block (0 .. (-s $path) / BLCKSZ - 1)
 	{
 		my $page = read_page($path, $block);
-		next if $page eq "\0" x BLCKSZ;
+		next if $page eq "\0" x BLCKSZ || $block == FIRST_MAP_BLOCK;
 		for my $item (page_items($path, $block))
 		{
 			next if $item->{flags} != 1;

@@ -90,7 +90,7 @@ sub tamper_template
 	$facts{deleted} = (grep { $_->{xmax} != 0 && $_->{kind} != 3 && $_->{ctid} eq tid_bytes($_->{tid}) } @all)[0];
 	$facts{tombstone} = (grep { $_->{kind} == 3 } @all)[0];
 	$facts{row10} = [ sort { $a->{serial} <=> $b->{serial} }
-		  grep { $_->{tid} eq $facts{tid}{'patients/10'}{tid} || $_->{root} eq tid_bytes('(1,10)') || $_->{tid} eq '(1,10)' } @all ];
+		  grep { $_->{tid} eq $facts{tid}{'patients/10'}{tid} || $_->{root} eq tid_bytes('(0,10)') || $_->{tid} eq '(0,10)' } @all ];
 	$facts{aborted} = $all[-1];
 	$facts{reason} = $sql->(q(BEGIN; SET LOCAL verity.reason = 'audited'; INSERT INTO visits VALUES (33, 'clinic', 'ward');
 		COMMIT; SELECT verity_position()));
@@ -256,7 +256,7 @@ sub envelope_cases
 		{
 			name => 'a version moved under another root',
 			files => sub {
-				set_record($_[1]{patients}, tid($_[2], 'patients/10'), 'root', tid_bytes('(1,1)'));
+				set_record($_[1]{patients}, tid($_[2], 'patients/10'), 'root', tid_bytes('(0,1)'));
 			},
 			finds => ["$patients: link"],
 		},
@@ -316,8 +316,18 @@ sub page_cases
 	return (
 		{
 			name => 'a page put back to an older image',
-			files => sub { write_page($_[1]{patients}, 1, read_page($_[2]{old}{patients}, 1)) },
-			finds => ["$patients: envelope"],
+			files => sub { write_page($_[1]{patients}, 0, read_page($_[2]{old}{patients}, 0)) },
+			finds => [ "$patients: envelope", "$patients: missing" ],
+		},
+		{
+			name => 'the first page zeroed',
+			files => sub { write_page($_[1]{patients}, 0, "\0" x BLCKSZ) },
+			finds => ["$patients: meta"],
+		},
+		{
+			name => 'the first page without its meta data',
+			files => sub { patch_file($_[1]{patients}, 16, 2, sub { pack 'S<', BLCKSZ }) },
+			finds => ["$patients: meta"],
 		},
 		{
 			name => 'a page zeroed',
@@ -341,13 +351,26 @@ sub page_cases
 		},
 		{
 			name => 'a map bit set over current records',
-			files => sub { patch_file($_[1]{patients}, map_offset($_[1]{patients}, 1), 1, sub { $_[0] | "\x04" }) },
+			before => sub { $_[0]->(q(INSERT INTO patients SELECT g, 'longer', 'negative', repeat('x', 60) FROM generate_series(2000, 4000) g)) },
+			files => sub { patch_file($_[1]{patients}, map_offset(1), 1, sub { $_[0] | "\x04" }) },
 			finds => ["$patients: map"],
 		},
 		{
-			name => 'the ledger id on the meta page changed',
-			files => sub { patch_file($_[1]{visits}, 24 + 8, 1, sub { $_[0] ^ "\x01" }) },
+			name => 'the ledger id in the meta data changed',
+			files => sub { patch_file($_[1]{visits}, BLCKSZ - META_SIZE + 8, 1, sub { $_[0] ^ "\x01" }) },
 			finds => ['public.visits: meta'],
+		},
+		{
+			name => 'the digest of a row schema in the meta data changed',
+			files => sub { patch_file($_[1]{visits}, BLCKSZ - META_SIZE + 72 + 4, 1, sub { $_[0] ^ "\x01" }) },
+			finds => [ 'public.visits: meta', 'public.visits_pkey: index' ],
+			keyless => ['public.visits: meta'],
+		},
+		{
+			name => 'no row schema left in the meta data',
+			files => sub { patch_file($_[1]{visits}, BLCKSZ - META_SIZE + 68, 2, sub { "\0\0" }) },
+			finds => [ 'public.visits: meta', 'public.visits_pkey: index' ],
+			keyless => ['public.visits: meta'],
 		},
 		{
 			name => 'an index made after a row was deleted passed off as older',
@@ -358,7 +381,7 @@ sub page_cases
 			},
 			files => sub {
 				my $page = read_page($_[1]{patients}, 0);
-				my $at = index($page, pack('V', $_[2]{filenode}));
+				my $at = index($page, pack('V', $_[2]{filenode}), BLCKSZ - META_SIZE);
 				die 'no note of the index' if $at < 0;
 				substr($page, $at + 4, 12) = pack('V Q<', 1, 1);
 				write_page($_[1]{patients}, 0, $page);
@@ -453,11 +476,11 @@ sub exchange_pointers
 	return;
 }
 
-# Where the map's bits of a block stand: at the end of the meta page's struct.
+# Where the first map page has a block's bits.
 sub map_offset
 {
-	my ($path, $block) = @_;
-	return 24 + 72 + 80 * 48 + 100 * 16 + int($block / 4);
+	my ($block) = @_;
+	return FIRST_MAP_BLOCK * BLCKSZ + 24 + 8 + int($block / 4);
 }
 
 sub xact_cases

@@ -271,7 +271,7 @@ make_key(Relation rel, VerityRel *vrel, const uint8 journal_id[16])
 {
 	Oid			relid = RelationGetRelid(rel);
 	uint8		commitment[32];
-	VerityMetaPage meta;
+	VerityMeta	meta;
 	uint64		key_id;
 
 	LockDatabaseObject(RelationRelationId, relid, 0, ExclusiveLock);

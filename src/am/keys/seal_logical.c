@@ -2,7 +2,7 @@
  * seal_logical.c
  *	  Sealing and opening by what stands in WAL, for logical decoding.
  *
- * Decoding reads of the past: a table's meta page, even the table, may be
+ * Decoding reads of the past: a table's meta data, even the table, may be
  * gone.  So WAL carries what opens a record besides its key (xl_verity_base),
  * and the key is found by its id in the keystore; catalogs are not asked.
  *

@@ -335,6 +335,7 @@ do_work(VerityVacuum *vacuum, VacuumParams *params)
 void
 verity_relation_vacuum(Relation rel, VacuumParams *params, BufferAccessStrategy bstrategy)
 {
+	BlockNumber pages_in_use;
 	VerityVacuum vacuum;
 	VacuumStart start;
 	bool		aggressive;
@@ -358,8 +359,9 @@ verity_relation_vacuum(Relation rel, VacuumParams *params, BufferAccessStrategy 
 	 * Only pages without a current record were skipped, so the count of
 	 * current ones is exact, and no xid was missed.
 	 */
-	vac_update_relstats(rel, vacuum.pages, vacuum.live, vacuum.all_visible, 0, vacuum.index_count > 0,
-						vacuum.oldest.xid, vacuum.oldest.multi,
+	pages_in_use = verity_pages_in_use(rel, vacuum.pages);
+	vac_update_relstats(rel, pages_in_use, vacuum.live, Min(vacuum.all_visible, pages_in_use), 0,
+						vacuum.index_count > 0, vacuum.oldest.xid, vacuum.oldest.multi,
 						&xid_advanced, &multi_advanced, false);
 	pgstat_report_vacuum(RelationGetRelid(rel), rel->rd_rel->relisshared, vacuum.live,
 						 vacuum.ending + vacuum.missed, start.time);

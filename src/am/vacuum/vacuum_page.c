@@ -317,7 +317,7 @@ finish_page(VerityVacuum *vacuum, Buffer buffer, const VerityReclaim *what, Page
 	{
 		bool		frozen = freeze_page(vacuum, buffer, survey->no_current);
 
-		if (survey->no_current)
+		if (survey->no_current && BufferIsValid(vacuum->mapbuf))
 		{
 			uint8		bits = VERITY_MAP_NO_CURRENT;
 

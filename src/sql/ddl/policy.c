@@ -11,7 +11,7 @@
  *
  * Whether a ledger is released is for the journal to say.  So that the whole
  * journal need not be read, the releasing transaction leaves its serial in the
- * table's meta page; that is a hint, believed only when a committed entry of
+ * table's meta data; that is a hint, believed only when a committed entry of
  * that serial says it.  A lost hint means that the table is protected, and can
  * be released again.  verity_release holds ShareUpdateExclusiveLock until its
  * transaction ends, so that no later release that aborts overwrites the hint
@@ -139,20 +139,16 @@ journal_confirms(uint64 serial, const uint8 *ledger)
 static bool
 ledger_is_released(Relation rel, VerityRel *vrel)
 {
-	VerityMetaPage *meta;
+	VerityMeta	meta;
 	ListCell   *lc;
-	uint64		hint;
 
 	foreach(lc, queued)
 	{
 		if (memcmp(((QueuedRelease *) lfirst(lc))->ledger, vrel->ledger, LEDGER_ID_SIZE) == 0)
 			return true;
 	}
-	meta = palloc(sizeof(VerityMetaPage));
-	verity_meta_read(rel, meta);
-	hint = meta->release;
-	pfree(meta);
-	return journal_confirms(hint, vrel->ledger);
+	verity_meta_read(rel, &meta);
+	return journal_confirms(meta.release, vrel->ledger);
 }
 
 /* Did a transaction ever put records into this ledger? */

@@ -4,7 +4,7 @@
  *
  * A record is sealed under the digest of the definition that its table has,
  * so that a changed definition cannot give old bytes a new meaning.  The
- * versions stand in the table's meta page, the text of each in a schema entry
+ * versions stand in the table's meta data, the text of each in a schema entry
  * of the journal.
  *
  * DDL marks tables dirty (ddl.c); the definition is computed at the next
@@ -13,7 +13,7 @@
  * computed again under it: of two transactions that change a definition
  * without locking the table (a type's label, say) the second sees the first.
  *
- * The meta page is not put back when a transaction aborts or the server
+ * The meta data are not put back when a transaction aborts or the server
  * crashes.  A version therefore counts only when the transaction that noted it
  * committed, which the journal says.  A version whose entry went with a
  * savepoint's rollback would count when the transaction commits: a newer one
@@ -405,13 +405,13 @@ version_counts(VerityRel *vrel, const VerityMetaSchema *schema)
 void
 verity_schema_load(Relation rel, VerityRel *vrel)
 {
-	VerityMetaPage *meta = palloc(sizeof(VerityMetaPage));
+	VerityMeta	meta;
 	VerityMetaSchema schema;
 
-	verity_meta_read(rel, meta);
+	verity_meta_read(rel, &meta);
 	vrel->schema_version = 0;
 	memset(&vrel->schema_digest, 0, sizeof(hash256));
-	for (uint32 version = meta->schema_version; version > 0; version--)
+	for (uint32 version = meta.schema_version; version > 0; version--)
 	{
 		if (!verity_meta_schema_get(rel, version, &schema) || !version_counts(vrel, &schema))
 			continue;
@@ -419,7 +419,6 @@ verity_schema_load(Relation rel, VerityRel *vrel)
 		vrel->schema_digest = schema.digest;
 		break;
 	}
-	pfree(meta);
 }
 
 PG_FUNCTION_INFO_V1(verity_table_definition);

@@ -243,7 +243,7 @@ typedef struct VerifyLedger
 	uint64		items;
 	uint64		records;		/* of committed items up to the horizon */
 	List	   *versions;		/* VerifySchema of each row-schema version */
-	bool		meta_bad;		/* the meta page's versions are not these */
+	bool		meta_bad;		/* the meta data's versions are not these */
 } VerifyLedger;
 
 /* A schema entry, until it is known whether it turned out void. */

@@ -1,7 +1,7 @@
 /*
  * verify_catalog.c
  *	  The tables that the journal names, against what the catalogs and their
- *	  meta pages say they are: the relation, its access method, its name, its
+ *	  meta data say they are: the relation, its access method, its name, its
  *	  definition, the ledger in its file.
  *
  * Tables are enumerated from the journal, since a catalog can be edited so
@@ -72,13 +72,15 @@ check_meta(VerifyContext *ctx, VerifyLedger *ledger, Relation rel)
 {
 	PGAlignedBlock page;
 	VerifyPageState state = VP_UNREADABLE;
-	VerityMetaPage *meta = VerityPageGetMeta(page.data);
+	VerityMeta *meta = NULL;
 	char		expected[2 * LEDGER_ID_SIZE + 1];
 	char		found[2 * LEDGER_ID_SIZE + 1] = "none";
 
 	if (RelationGetNumberOfBlocks(rel) > 0)
 		state = verify_page_copy(rel, MAIN_FORKNUM, 0, NULL, page.data, NULL, NULL);
-	if (state == VP_OK && meta->magic == VERITY_META_MAGIC &&
+	if (state == VP_OK)
+		meta = verity_page_meta(page.data, 0);
+	if (meta != NULL &&
 		memcmp(meta->ledger, ledger->ledger, LEDGER_ID_SIZE) == 0 &&
 		meta->ledger_number == ledger->number && (meta->flags & VERITY_META_JOURNALLED))
 		return true;
@@ -86,7 +88,7 @@ check_meta(VerifyContext *ctx, VerifyLedger *ledger, Relation rel)
 	if (ledger->action == SCHEMA_DROP)
 		return false;
 	verify_hex(expected, sizeof(expected), ledger->ledger, LEDGER_ID_SIZE);
-	if (state == VP_OK && meta->magic == VERITY_META_MAGIC)
+	if (meta != NULL)
 		verify_hex(found, sizeof(found), meta->ledger, LEDGER_ID_SIZE);
 	catalog_finding(ctx, ledger, VERIFY_ERROR, "meta", expected, found,
 					state == VP_OK || state == VP_NEW ?
@@ -140,7 +142,7 @@ check_versions(VerifyContext *ctx, VerifyLedger *ledger, Relation rel)
 			continue;
 		ledger->meta_bad = true;
 		catalog_finding(ctx, ledger, VERIFY_ERROR, "meta", NULL, NULL,
-						"a row schema on the table's first page is not the one in the journal");
+						"a row schema in the table's meta data is not the one in the journal");
 		return;
 	}
 }

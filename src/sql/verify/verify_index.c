@@ -11,7 +11,7 @@
  * Deleted and re-keyed rows keep their entries, but an index that was built
  * later has none for them, so these are optional; except in an index by which
  * readers of the past look for rows: there each row has its entry that still
- * existed at a position from which the meta page says that the index is right.
+ * existed at a position from which the meta data say that the index is right.
  */
 #include "postgres.h"
 

@@ -274,15 +274,14 @@ scan_item(VerifyScan *scan, BlockNumber blkno, OffsetNumber offnum, ItemId lp)
 		flush_pending(scan);
 }
 
-/* A page that the meta page goes on on: no line pointers, all special space. */
+/* A page that the meta data go on on: no line pointers, and no room. */
 static bool
-is_meta_continuation(char *page)
+is_more_meta(char *page, BlockNumber blkno)
 {
 	const PageHeaderData *header = (const PageHeaderData *) page;
 
-	return header->pd_lower == MAXALIGN(SizeOfPageHeaderData) &&
-		header->pd_upper == header->pd_lower && header->pd_special == header->pd_lower &&
-		VerityPageGetMeta(page)->magic == VERITY_META_MAGIC;
+	return blkno != 0 && header->pd_lower == MAXALIGN(SizeOfPageHeaderData) &&
+		header->pd_upper == header->pd_special && verity_page_meta(page, blkno) != NULL;
 }
 
 /* Page header and line pointers; false when items cannot be found. */
@@ -294,7 +293,8 @@ scan_page_header(VerifyScan *scan, BlockNumber blkno, uint8 map_bits)
 	if (PageGetPageSize(scan->page.data) != BLCKSZ ||
 		PageGetPageLayoutVersion(scan->page.data) != PG_PAGE_LAYOUT_VERSION ||
 		header->pd_lower < SizeOfPageHeaderData || header->pd_lower > header->pd_upper ||
-		header->pd_upper > header->pd_special || header->pd_special != BLCKSZ)
+		header->pd_upper > header->pd_special ||
+		header->pd_special != BLCKSZ - verity_special_size(blkno))
 	{
 		scan_finding(scan, "page", blkno, InvalidOffsetNumber, NULL, "a damaged page header");
 		return false;
@@ -322,7 +322,7 @@ item_sound(VerifyScan *scan, BlockNumber blkno, OffsetNumber offnum, ItemId lp)
 	if (!ItemIdIsNormal(lp))
 		return false;
 	if (ItemIdGetOffset(lp) < header->pd_upper ||
-		ItemIdGetOffset(lp) + ItemIdGetLength(lp) > BLCKSZ ||
+		ItemIdGetOffset(lp) + ItemIdGetLength(lp) > header->pd_special ||
 		ItemIdGetOffset(lp) != MAXALIGN(ItemIdGetOffset(lp)))
 	{
 		scan_finding(scan, "page", blkno, offnum, NULL, "a line pointer that points outside the items");
@@ -356,7 +356,7 @@ verify_scan_block(VerifyScan *scan, BlockNumber blkno)
 					 state == VP_CHECKSUM ? "a page whose checksum or header is wrong" :
 					 "a block that cannot be read");
 	if (state == VP_UNREADABLE || verity_block_is_special(blkno) ||
-		is_meta_continuation(scan->page.data) || !scan_page_header(scan, blkno, map_bits))
+		is_more_meta(scan->page.data, blkno) || !scan_page_header(scan, blkno, map_bits))
 		return;
 	last = PageGetMaxOffsetNumber(scan->page.data);
 	scan->map_bits = map_bits;
