@@ -10,11 +10,36 @@ bench_load() {
 		record 'disk space of those rows' bytes "$(size_of heap)" "$(size_of verity)"
 		show 'disk space of those rows'
 	fi
-	sides=$all_sides compare 'full scan reading columns, serial' rows/s m_scan 0
-	sides=$all_sides compare 'full scan reading columns, 2 workers' rows/s m_scan 2
+	bench_scans
 	compare 'index build' rows/s m_index
 	for db in heap verity; do sql "$db" -c 'SET client_min_messages = warning' -c 'DROP INDEX IF EXISTS wide_a'; done
 	bench_verify
+}
+
+# Start the server anew with these lines besides its settings: buffers and pool are empty then, the system's cache is not.
+restart_with() { # restart_with [LINE…]
+	printf '%s\n' "$@" | as_server_user tee "$work/bench/data/postgresql.auto.conf" >"$work/settings"
+	as_server_user "$bin/pg_ctl" -w -s -t 300 -D "$work/bench/data" -l "$work/bench/server.log" -m fast restart
+}
+m_scan_cold() { restart_with && m_scan "$1" 0; }
+
+# What a scan reads decides its speed: all of it stands opened in the pool, nothing does, or the table is three times as
+# large as the pool, which is what the default pool is to a table of 192 MB.
+bench_scans() {
+	local what='full scan reading columns' mb pool
+	sides=$all_sides compare "$what, serial, pool warm" rows/s m_scan 0
+	sides=$all_sides compare "$what, 2 workers, pool warm" rows/s m_scan 2
+	if ! wanted "$what, serial, pool cold" && ! wanted "$what, serial, 3 pools"; then return 0; fi
+	warm='' compare "$what, serial, pool cold" rows/s m_scan_cold
+	mb=$(($(size_of verity) / 3 / 1048576))
+	pool="verity.opened_pool = $((mb > 0 ? mb : 1))MB"
+	restart_with "$pool"
+	compare "$what, serial, 3 pools" rows/s m_scan 0
+	compare "$what, 2 workers, 3 pools" rows/s m_scan 2
+	if restart_with "$pool" "verity.cipher_library = 'ipsec-mb'" >"$work/no_ipsec" 2>&1; then
+		compare "$what, serial, 3 pools, ipsec-mb" rows/s m_scan 0
+	fi
+	restart_with
 }
 
 # The journal has little in it yet but the load, so that it is the table's records that are verified.
