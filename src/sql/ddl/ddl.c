@@ -213,14 +213,18 @@ notice_uncovered(Node *statement)
 static bool
 is_own_change(Oid relid)
 {
-	Relation	rel = RelationIdGetRelation(relid);
-	bool		locked;
+	Relation	rel;
+	bool		own;
 
+	/* the relcache entry of what others may drop just now cannot be built */
+	if (!CheckRelationOidLockedByMe(relid, AccessShareLock, true))
+		return false;
+	rel = RelationIdGetRelation(relid);
 	if (!RelationIsValid(rel))
 		return false;
-	locked = CheckRelationLockedByMe(rel, AccessShareLock, true) && !RELATION_IS_OTHER_TEMP(rel);
+	own = !RELATION_IS_OTHER_TEMP(rel);
 	RelationClose(rel);
-	return locked;
+	return own;
 }
 
 /*

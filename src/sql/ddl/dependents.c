@@ -134,7 +134,8 @@ reach_of_relation(Walk *walk, Oid relid)
 	{
 		case RELKIND_INDEX:
 		case RELKIND_PARTITIONED_INDEX:
-			reach(walk, RelationRelationId, IndexGetRelation(relid, false));
+			/* another session may have dropped it just now */
+			reach(walk, RelationRelationId, IndexGetRelation(relid, true));
 			break;
 		case RELKIND_COMPOSITE_TYPE:
 			reach(walk, TypeRelationId, get_rel_type_id(relid));
