@@ -1,6 +1,6 @@
 # RULES A 15: with wal_level = minimal, storage made in a transaction is synced
 # at its commit instead of logged, and after a crash it is what was committed;
-# unlogged tables begin anew from their init fork, meta page included.
+# unlogged tables begin anew from their init fork, meta data included.
 use strict;
 use warnings;
 

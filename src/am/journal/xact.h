@@ -50,9 +50,10 @@ extern void verity_xact_schema_dirty(Oid relid);
 
 /*
  * Compute, note and journal the definition of a dirty table now.  Called by
- * verity_seal_prepare and at pre-commit.  (schema.c implements it.)
+ * verity_seal_prepare and at pre-commit.  Was it another?  (schema.c implements
+ * it.)
  */
-extern void verity_schema_refresh(Relation rel, VerityRel *vrel);
+extern bool verity_schema_refresh(Relation rel, VerityRel *vrel);
 extern bool verity_xact_schema_is_dirty(Oid relid);
 extern void verity_xact_schema_clean(Oid relid);
 

@@ -134,13 +134,15 @@ static void
 compute_one(Oid relid)
 {
 	Relation	rel = try_relation_open(relid, AccessShareLock);
+	bool		other;
 
 	/* it may have been dropped since */
 	if (rel != NULL)
 	{
-		if (verity_is_table(rel))
-			verity_schema_refresh(rel, verity_rel(rel));
-		relation_close(rel, NoLock);
+		other = verity_is_table(rel) && verity_schema_refresh(rel, verity_rel(rel));
+
+		/* locks on all tables that stayed as they were would end in deadlocks with what drops several */
+		relation_close(rel, other ? NoLock : AccessShareLock);
 	}
 	verity_xact_schema_clean(relid);
 }

@@ -8,8 +8,8 @@
  * are built as chain/record.h says.
  *
  * A table's DEK is made at its first sealing: in the keystore, on disk; then
- * its commitment in the journal, at once and for good; then on the table's
- * meta page.  A crash between leaves a key that nothing uses.  Two sessions
+ * its commitment in the journal, at once and for good; then in the table's
+ * meta data.  A crash between leaves a key that nothing uses.  Two sessions
  * that find no DEK queue on an object lock of the table.  A DEK of another
  * journal (this database is a clone) opens, and never seals.
  *

@@ -336,7 +336,7 @@ is_current(VerityRel *vrel, const hash256 *digest)
 		hash_equal(digest, &vrel->schema_digest);
 }
 
-void
+bool
 verity_schema_refresh(Relation rel, VerityRel *vrel)
 {
 	Oid			relid = RelationGetRelid(rel);
@@ -344,13 +344,14 @@ verity_schema_refresh(Relation rel, VerityRel *vrel)
 	char	   *definition = verity_schema_definition(subject);
 	hash256		digest;
 	bool		first;
+	bool		other;
 
 	verity_schema_digest(definition, &digest);
 	verity_schema_load(rel, vrel);
 	if (is_current(vrel, &digest))
 	{
 		verity_xact_schema_clean(relid);
-		return;
+		return false;
 	}
 
 	/* see what a transaction that had the same in hand left behind */
@@ -359,7 +360,8 @@ verity_schema_refresh(Relation rel, VerityRel *vrel)
 	verity_schema_digest(definition, &digest);
 	verity_schema_load(rel, vrel);
 	first = vrel->schema_version == 0;
-	if (!is_current(vrel, &digest))
+	other = !is_current(vrel, &digest);
+	if (other)
 	{
 		vrel->schema_version = verity_meta_add_schema(rel, &digest);
 		vrel->schema_digest = digest;
@@ -371,6 +373,7 @@ verity_schema_refresh(Relation rel, VerityRel *vrel)
 		CacheInvalidateRelcache(rel);
 	}
 	verity_xact_schema_clean(relid);
+	return other;
 }
 
 static bool
