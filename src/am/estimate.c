@@ -48,11 +48,14 @@ StaticAssertDecl(VERITY_MAP_NO_CURRENT == 0x01 && VERITY_MAP_BITS == 0x03,
 StaticAssertDecl(VERITY_MAP_PAGE_BYTES % sizeof(uint64) == 0,
 				 "a map page's bits are whole words");
 
-/* Is there a map page for the blocks from first on, in a table of that many? */
+/*
+ * Is there a map page for the blocks from first on, in a table of that many?
+ * The one behind a table of the greatest size would have no block number.
+ */
 static bool
-has_map_page(BlockNumber first, BlockNumber nblocks)
+has_map_page(uint64 first, BlockNumber nblocks)
 {
-	return first < nblocks && verity_map_block(first) < nblocks;
+	return first < nblocks && verity_map_block((BlockNumber) first) < nblocks;
 }
 
 /* Count the marks of the map page that begins with first, for blocks below nblocks, and add its LSN to version. */
@@ -95,9 +98,9 @@ marked_pages(Relation rel, BlockNumber nblocks)
 	VerityMarks *kept = &verity_rel(rel)->marks;
 	VerityMarks now = {.map_end = 0};
 
-	for (BlockNumber first = 0; has_map_page(first, nblocks); first += VERITY_MAP_SPAN)
+	for (uint64 first = 0; has_map_page(first, nblocks); first += VERITY_MAP_SPAN)
 	{
-		Buffer		buffer = ReadBuffer(rel, verity_map_block(first));
+		Buffer		buffer = ReadBuffer(rel, verity_map_block((BlockNumber) first));
 
 		now.version += BufferGetLSNAtomic(buffer);
 		now.map_end = first + VERITY_MAP_SPAN;
@@ -109,8 +112,8 @@ marked_pages(Relation rel, BlockNumber nblocks)
 		return kept->count;
 
 	now.version = 0;
-	for (BlockNumber first = 0; has_map_page(first, nblocks); first += VERITY_MAP_SPAN)
-		now.count += count_marks(rel, first, nblocks, &now.version);
+	for (uint64 first = 0; has_map_page(first, nblocks); first += VERITY_MAP_SPAN)
+		now.count += count_marks(rel, (BlockNumber) first, nblocks, &now.version);
 	*kept = now;
 	return now.count;
 }
@@ -119,7 +122,7 @@ marked_pages(Relation rel, BlockNumber nblocks)
 static BlockNumber
 data_pages(BlockNumber nblocks)
 {
-	BlockNumber spans = (nblocks + VERITY_MAP_SPAN - 1) / VERITY_MAP_SPAN;
+	BlockNumber spans = (BlockNumber) (((uint64) nblocks + VERITY_MAP_SPAN - 1) / VERITY_MAP_SPAN);
 
 	return nblocks <= VERITY_MAP_FIRST ? nblocks : nblocks - spans;
 }

@@ -123,7 +123,8 @@ word_is_marked(Page mappage, BlockNumber blkno)
 BlockNumber
 verity_map_next_current(Relation rel, BlockNumber blkno, BlockNumber end, Buffer *mapbuf)
 {
-	BlockNumber limit = Min(end, blkno - blkno % VERITY_MAP_SPAN + VERITY_MAP_SPAN);
+	uint64		span_end = (uint64) blkno - blkno % VERITY_MAP_SPAN + VERITY_MAP_SPAN;
+	BlockNumber limit = (BlockNumber) Min(end, span_end);
 	Page		page;
 	int			shift;
 

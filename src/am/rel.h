@@ -14,7 +14,7 @@ struct VerityStorageTag;
 /* How many pages the map marks, and at which state of the map (estimate.c). */
 typedef struct VerityMarks
 {
-	BlockNumber map_end;		/* the first block behind the map pages; 0: not counted yet */
+	uint64		map_end;		/* the first block behind the map pages; 0: not counted yet */
 	BlockNumber count;
 	uint64		version;		/* sum of the map pages' LSNs */
 } VerityMarks;

@@ -96,7 +96,7 @@ init_scan(VerityScan *scan, ScanKey key, bool keep_startblock)
 		scan->nblocks = ((ParallelBlockTableScanDesc) base->rs_parallel)->phs_nblocks;
 	else
 		scan->nblocks = RelationGetNumberOfBlocks(base->rs_rd);
-	scan->numblocks = InvalidBlockNumber;
+	scan->numblocks = scan->limit = InvalidBlockNumber;
 	scan->visible_xmin = InvalidTransactionId;
 	init_strategy(scan, keep_startblock);
 
@@ -191,7 +191,7 @@ verity_scan_set_limits(VerityScan *scan, BlockNumber start, BlockNumber count)
 	Assert(!scan->inited);
 	Assert((scan->base.rs_flags & SO_ALLOW_SYNC) == 0);
 	scan->startblock = start;
-	scan->numblocks = count;
+	scan->numblocks = scan->limit = count;
 }
 
 /* --- pages --- */
@@ -291,6 +291,24 @@ next_block_to_read(ReadStream *stream, void *arg, void *unused)
 	return block;
 }
 
+/*
+ * Go on from the current page in the other direction.  What was read ahead is
+ * dropped, and does not count.
+ */
+static void
+turn(VerityScan *scan, bool forward)
+{
+	scan->ahead = scan->cblock;
+	if (scan->limit != InvalidBlockNumber)
+	{
+		BlockNumber passed = scan->cblock - scan->startblock;
+
+		Assert(scan->cblock >= scan->startblock && passed < scan->limit);
+		scan->numblocks = forward ? scan->limit - passed : passed + 1;
+	}
+	read_stream_reset(scan->pages);
+}
+
 /* Have a stream of pages, and have it go in that direction. */
 static void
 direct_stream(VerityScan *scan, bool forward)
@@ -300,10 +318,7 @@ direct_stream(VerityScan *scan, bool forward)
 	if (scan->pages != NULL)
 	{
 		if (forward != scan->forward)
-		{
-			scan->ahead = scan->cblock;
-			read_stream_reset(scan->pages);
-		}
+			turn(scan, forward);
 		scan->forward = forward;
 		return;
 	}
@@ -378,7 +393,10 @@ plainly_visible(const VerityScan *scan, HeapTupleHeader header)
 		HeapTupleHeaderGetRawXmin(header) == scan->visible_xmin;
 }
 
-/* Does the snapshot see a record of the locked current page, as core tests it? */
+/*
+ * Does the snapshot see a record of the locked current page, as core tests it?
+ * The xmin of a frozen one says nothing: by now it may be given out again.
+ */
 static bool
 test_record(VerityScan *scan, OffsetNumber offset, bool conflicts)
 {
@@ -392,7 +410,8 @@ test_record(VerityScan *scan, OffsetNumber offset, bool conflicts)
 	if (conflicts)
 		HeapCheckForSerializableConflictOut(visible, rel, &record, scan->cbuf, snapshot);
 	else if (visible && scan->asof == 0 && snapshot->snapshot_type == SNAPSHOT_MVCC &&
-			 HeapTupleHeaderXminCommitted(record.t_data))
+			 HeapTupleHeaderXminCommitted(record.t_data) &&
+			 !HeapTupleHeaderXminFrozen(record.t_data))
 		scan->visible_xmin = HeapTupleHeaderGetRawXmin(record.t_data);
 	return visible;
 }

@@ -24,7 +24,8 @@ typedef struct VerityScan
 
 	BlockNumber nblocks;		/* of the table when the scan began */
 	BlockNumber startblock;
-	BlockNumber numblocks;		/* how many are left, InvalidBlockNumber: all */
+	BlockNumber limit;			/* how many to read from there, InvalidBlockNumber: all */
+	BlockNumber numblocks;		/* how many of these are left in the scan's direction */
 	bool		inited;			/* a page is loaded */
 	bool		reads_columns;	/* the last row's columns were asked for */
 	TransactionId visible_xmin; /* committed as the snapshot sees it, or invalid */

@@ -259,6 +259,37 @@ DELETE FROM tids WHERE id < 8;
 FETCH ALL FROM ch;
 CLOSE ch;
 
+-- a cursor over a range of TIDs that turns round finds each row of it, as one over sorted rows does
+CREATE TABLE spread (id int, pad text) USING verity;
+INSERT INTO spread SELECT i, repeat('r', 500) FROM generate_series(1, 1000) i;
+SELECT scans('SELECT id FROM spread WHERE ctid >= ''(3,1)'' AND ctid < ''(60,1)''');
+CREATE FUNCTION turns(steps int[]) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+	by_tid SCROLL CURSOR FOR SELECT id FROM spread WHERE ctid >= '(3,1)' AND ctid < '(60,1)';
+	sorted SCROLL CURSOR FOR SELECT id FROM spread WHERE ctid >= '(3,1)' AND ctid < '(60,1)' ORDER BY ctid;
+	step int;
+	one int;
+	other int;
+	hits int := 0;
+BEGIN
+	OPEN by_tid;
+	OPEN sorted;
+	FOREACH step IN ARRAY steps LOOP
+		FETCH RELATIVE step FROM by_tid INTO one;
+		FETCH RELATIVE step FROM sorted INTO other;
+		hits := hits + (other IS NOT NULL)::int;
+		IF one IS DISTINCT FROM other THEN
+			RETURN NEXT format('%s: %s, not %s', step, one, other);
+		END IF;
+	END LOOP;
+	RETURN NEXT format('%s of %s steps led to a row', hits, array_length(steps, 1));
+END $$;
+SELECT turns('{1,300,-250,200,-150,400,-490,-5,1,500,-400,400,-300,299}');
+SELECT turns('{700,-600,650,-700,5}');
+SELECT turns('{2000,-1,-700,700,-1}');
+DROP FUNCTION turns;
+DROP TABLE spread;
+
 -- a cursor keeps seeing what its snapshot saw
 BEGIN;
 DECLARE c2 CURSOR FOR SELECT count(*) FROM v;
