@@ -102,6 +102,9 @@ sub case_found
 }
 
 case_found('a record altered in the middle', 'bulk', sub { flip_byte($_[0], $middle->{tid}, 40) }, 'record');
+case_found('an xmin in the middle that is older than its transaction', 'bulk', sub {
+		set_record($_[0], $middle->{tid}, 'xmin', $middle->{xmin} - 1);
+	}, 'envelope');
 case_found('the last record altered', 'bulk', sub { flip_byte($_[0], $last->{tid}, -1) }, 'record');
 case_found('the last record missing', 'bulk', sub { remove_item($_[0], $last->{tid}) }, 'missing');
 case_found('the first record missing', 'bulk', sub { remove_item($_[0], $first[0]{tid}) }, 'missing');
