@@ -12,7 +12,9 @@
  * 0, or one that somebody waits for with block 0 locked.
  *
  * Those further pages stand wherever the relation was extended, and look like
- * empty data pages to scans: all of the page is special space.
+ * empty data pages to scans: all of the page is special space.  TRUNCATE of a
+ * table of the same transaction gathers them behind block 0, and cuts off the
+ * rest: the journal states the row schemas on them, so that none may be lost.
  *
  * After a crash: storage without a valid block 0 belongs to a transaction that
  * never committed.  Each image is whole, with the records that stood there.
@@ -205,19 +207,15 @@ verity_meta_set_release(Relation rel, uint64 serial)
 	UnlockReleaseBuffer(meta.buffer);
 }
 
-void
-verity_meta_remove_records(Relation rel)
+/* Make a locked page at a map page's number one without marks; unlocks it. */
+static void
+clear_map_page(Relation rel, Buffer buffer)
 {
-	MetaPage	meta = lock_meta(rel, 0, BUFFER_LOCK_EXCLUSIVE);
-	Page		page = BufferGetPage(meta.buffer);
-	VerityMetaFirst kept = *(VerityMetaFirst *) meta.head;
-
 	START_CRIT_SECTION();
-	PageInit(page, BLCKSZ, VERITY_META_SIZE);
-	*(VerityMetaFirst *) meta.head = kept;
-	log_meta(rel, meta.buffer);
+	verity_map_init_page(BufferGetPage(buffer));
+	log_meta(rel, buffer);
 	END_CRIT_SECTION();
-	UnlockReleaseBuffer(meta.buffer);
+	UnlockReleaseBuffer(buffer);
 }
 
 /* A new page at the relation's end that is not a map page's; locked. */
@@ -233,11 +231,7 @@ extend_for_meta(Relation rel)
 		UnlockRelationForExtension(rel, ExclusiveLock);
 		if (!verity_block_is_special(BufferGetBlockNumber(buffer)))
 			return buffer;
-		START_CRIT_SECTION();
-		verity_map_init_page(BufferGetPage(buffer));
-		log_meta(rel, buffer);
-		END_CRIT_SECTION();
-		UnlockReleaseBuffer(buffer);
+		clear_map_page(rel, buffer);
 	}
 }
 
@@ -283,6 +277,86 @@ check_next(Relation rel, const MetaPage *meta)
 			 errmsg("meta data of table \"%s\" go back from block %u to %u", RelationGetRelationName(rel),
 					BufferGetBlockNumber(meta->buffer), meta->head->next),
 			 errhint("Run verity_verify() on the table.")));
+}
+
+void
+verity_meta_remove_records(Relation rel)
+{
+	MetaPage	meta = lock_meta(rel, 0, BUFFER_LOCK_EXCLUSIVE);
+	Page		page = BufferGetPage(meta.buffer);
+	VerityMetaFirst kept = *(VerityMetaFirst *) meta.head;
+	Size		space;
+
+	START_CRIT_SECTION();
+	PageInit(page, BLCKSZ, VERITY_META_SIZE);
+	*(VerityMetaFirst *) meta.head = kept;
+	log_meta(rel, meta.buffer);
+	END_CRIT_SECTION();
+	space = PageGetHeapFreeSpace(page);
+	UnlockReleaseBuffer(meta.buffer);
+
+	/* what looks for a page begins at the last, which holds meta data now */
+	if (BlockNumberIsValid(kept.head.next))
+		RecordPageWithFreeSpace(rel, 0, space);
+}
+
+/*
+ * Write a copy of one page of meta data to an earlier block, whatever stands
+ * there, and have the page before it name that one.
+ */
+static void
+move_page(Relation rel, BlockNumber before, BlockNumber from, BlockNumber to)
+{
+	MetaPage	meta = lock_meta(rel, from, BUFFER_LOCK_SHARE);
+	PGAlignedBlock copy;
+	Buffer		buffer;
+
+	memcpy(copy.data, BufferGetPage(meta.buffer), BLCKSZ);
+	UnlockReleaseBuffer(meta.buffer);
+
+	buffer = ReadBufferExtended(rel, MAIN_FORKNUM, to, RBM_ZERO_AND_LOCK, NULL);
+	START_CRIT_SECTION();
+	memcpy(BufferGetPage(buffer), copy.data, BLCKSZ);
+	PageClearFull(BufferGetPage(buffer));
+	log_meta(rel, buffer);
+	END_CRIT_SECTION();
+	UnlockReleaseBuffer(buffer);
+
+	meta = lock_meta(rel, before, BUFFER_LOCK_EXCLUSIVE);
+	START_CRIT_SECTION();
+	meta.head->next = to;
+	log_meta(rel, meta.buffer);
+	END_CRIT_SECTION();
+	UnlockReleaseBuffer(meta.buffer);
+}
+
+/*
+ * After each step all of the meta data can be read: of the pages in their
+ * order, the first stands at block 1 or behind, the second behind that, so
+ * that what a copy overwrites is never one that is still to be moved.  Map
+ * pages between them forget what they marked.
+ */
+BlockNumber
+verity_meta_gather(Relation rel)
+{
+	BlockNumber place = 0;
+
+	for (;;)
+	{
+		MetaPage	meta = lock_meta(rel, place, BUFFER_LOCK_SHARE);
+		BlockNumber next = meta.head->next;
+		BlockNumber to = place + 1;
+
+		check_next(rel, &meta);
+		UnlockReleaseBuffer(meta.buffer);
+		if (!BlockNumberIsValid(next))
+			return place + 1;
+		if (verity_block_is_special(to))
+			clear_map_page(rel, ReadBufferExtended(rel, MAIN_FORKNUM, to++, RBM_ZERO_AND_LOCK, NULL));
+		if (next != to)
+			move_page(rel, place, next, to);
+		place = to;
+	}
 }
 
 /* From the locked first page on, the page with room, locked; unlocks others. */

@@ -97,7 +97,12 @@ extern Relation verity_open_argument(Oid relid, LOCKMODE lockmode);
 /* Leave the hint to the transaction that lifts this table's protection. */
 extern void verity_meta_set_release(Relation rel, uint64 serial);
 
-/* Leave block 0 without records: the table is locked, and being emptied. */
+/*
+ * For a table that is locked and being emptied: have all meta data stand on
+ * the first pages, whose number is returned, for the rest to be cut off; then
+ * leave block 0 without records.
+ */
+extern BlockNumber verity_meta_gather(Relation rel);
 extern void verity_meta_remove_records(Relation rel);
 
 /* Digest of a schema version; false when the version is not known. */

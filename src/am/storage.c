@@ -109,6 +109,7 @@ void
 verity_relation_nontransactional_truncate(Relation rel)
 {
 	VerityRel  *vrel = verity_rel(rel);
+	BlockNumber kept;
 
 	if (vrel->journalled)
 	{
@@ -116,7 +117,9 @@ verity_relation_nontransactional_truncate(Relation rel)
 		verity_xact_forget(vrel->ledger);
 	}
 	VERITY_STOP("truncate-begun");
-	RelationTruncate(rel, 1);
+	kept = verity_meta_gather(rel);
+	VERITY_STOP("truncate-gathered");
+	RelationTruncate(rel, kept);
 	VERITY_STOP("truncate-cut");
 	verity_meta_remove_records(rel);
 	verity_rel_invalidate(RelationGetRelid(rel));

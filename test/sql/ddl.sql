@@ -341,6 +341,54 @@ VACUUM restless;
 INSERT INTO restless (id) SELECT generate_series(1, 1000);
 SELECT count(*) FROM restless;
 
+-- TRUNCATE of a table of the same transaction keeps meta data that outgrew the first page
+BEGIN;
+CREATE TABLE uniques (a int UNIQUE, b int UNIQUE, c int UNIQUE, d int UNIQUE, e int UNIQUE, f int UNIQUE, g int UNIQUE, h int UNIQUE)
+	USING verity;
+TRUNCATE uniques;
+INSERT INTO uniques SELECT i, i, i, i, i, i, i, i FROM generate_series(1, 1000) i;
+TRUNCATE uniques;
+INSERT INTO uniques VALUES (1, 1, 1, 1, 1, 1, 1, 1) RETURNING ctid;
+COMMIT;
+INSERT INTO uniques SELECT i, i, i, i, i, i, i, i FROM generate_series(2, 1000) i;
+SELECT count(*), sum(h) FROM uniques WHERE h < 500;
+BEGIN;
+CREATE TABLE emptied (id int) USING verity;
+INSERT INTO emptied SELECT generate_series(1, 300);
+DO $$
+BEGIN
+	FOR i IN 1..110 LOOP
+		EXECUTE format('ALTER TABLE emptied ADD COLUMN c%s int DEFAULT %s', i, i);
+		EXECUTE format('INSERT INTO emptied (id) VALUES (%s)', i);
+	END LOOP;
+END $$;
+SELECT pg_relation_size('emptied') / 8192 > 10 AS filled;
+TRUNCATE emptied;
+SELECT pg_relation_size('emptied') / 8192 AS pages, count(*) FROM emptied;
+INSERT INTO emptied (id) VALUES (1) RETURNING ctid;
+SAVEPOINT s;
+ALTER TABLE emptied ADD COLUMN lost int;
+INSERT INTO emptied (id) VALUES (2);
+ROLLBACK TO s;
+INSERT INTO emptied (id) SELECT generate_series(2, 1000);
+TRUNCATE emptied;
+INSERT INTO emptied (id) SELECT generate_series(1, 1000);
+COMMIT;
+SELECT count(*), sum(id), sum(c110) FROM emptied;
+CREATE TEMP TABLE short_lived (id int) USING verity ON COMMIT DELETE ROWS;
+DO $$
+BEGIN
+	FOR i IN 1..5 LOOP
+		EXECUTE format('ALTER TABLE short_lived ADD COLUMN c%s int DEFAULT %s', i, i);
+		INSERT INTO short_lived (id) SELECT generate_series(1, 100);
+	END LOOP;
+END $$;
+BEGIN;
+INSERT INTO short_lived (id) SELECT generate_series(1, 1000);
+SELECT count(*), sum(c5) FROM short_lived;
+COMMIT;
+SELECT count(*) FROM short_lived;
+
 -- what a session keeps of a table does not grow with each of its changes
 CREATE TABLE kept (id int PRIMARY KEY, v text) USING verity;
 CREATE INDEX ON kept ((v || 'x')) WHERE id > 0;

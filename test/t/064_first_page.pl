@@ -31,6 +31,13 @@ is($sql->('BEGIN; CREATE TABLE cut (id int) USING verity; INSERT INTO cut VALUES
 $node->stop('immediate');
 $node->start;
 is($sql->('TABLE cut'), '3', 'nor after a crash');
+# the same, of one whose meta data went on behind its rows
+$sql->('BEGIN; CREATE TABLE grown (id int) USING verity; INSERT INTO grown SELECT generate_series(1, 1000);'
+	. join('', map { "ALTER TABLE grown ADD c$_ int DEFAULT $_; INSERT INTO grown VALUES ($_);" } 1 .. 5)
+	. 'TRUNCATE grown; INSERT INTO grown SELECT generate_series(1, 1000); COMMIT');
+$node->stop('immediate');
+$node->start;
+is($sql->('SELECT count(*), sum(c5), min(ctid) FROM grown'), '1000|5000|(0,1)', 'nor are meta data lost behind the rows that it cut off');
 # a row alone on the page, and nothing of the meta data logged behind it
 $sql->('CREATE TABLE empty (id int) USING verity');
 $sql->('BEGIN; INSERT INTO empty VALUES (1); ROLLBACK');

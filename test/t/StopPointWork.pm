@@ -176,13 +176,16 @@ sub work_accept
 	return armed($state, $point, $action, write_sql(++$state->{n}) . "SELECT verity_accept_journal('a test');\n");
 }
 
-# TRUNCATE of a table of the same transaction empties its file.
+# TRUNCATE of a table of the same transaction empties its file, and moves meta
+# data that stand behind its rows.
 sub work_truncate
 {
 	my ($state, $point, $action) = @_;
 	my $n = ++$state->{n};
 	return armed($state, $point, $action,
-		"BEGIN; CREATE TABLE c_$n (id int) USING verity; INSERT INTO c_$n SELECT generate_series(1, 1000); TRUNCATE c_$n; COMMIT;\n");
+		"BEGIN; CREATE TABLE c_$n (id int) USING verity; INSERT INTO c_$n SELECT generate_series(1, 1000); "
+		  . join('', map { "ALTER TABLE c_$n ADD c$_ int; INSERT INTO c_$n VALUES ($_);" } 1 .. 5)
+		  . "TRUNCATE c_$n; COMMIT;\n");
 }
 
 # Aborted records, and roots that were superseded.

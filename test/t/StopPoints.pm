@@ -57,7 +57,7 @@ sub stop_point_work
 			  keystore-partial keystore-written keystore-closed keystore-renamed) ],
 		leave => [qw(mark-flushed)],
 		accept => [qw(journal-accepted)],
-		truncate => [qw(truncate-begun truncate-cut)],
+		truncate => [qw(truncate-begun truncate-gathered truncate-cut)],
 		vacuum => [ qw(reclaim-changed reclaim-logged index-horizon-logged indexes-scanned second-pass
 			  vacuum-scanned) ],
 		map => [qw(freeze-changed freeze-logged map-set-changed map-set-logged)],
