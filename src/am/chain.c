@@ -193,16 +193,6 @@ verity_record_visible_at(Relation rel, HeapTuple record, Snapshot snapshot,
 	return HeapTupleSatisfiesVisibility(record, snapshot, buffer);
 }
 
-bool
-verity_record_visible(Relation rel, HeapTuple record, Snapshot snapshot, Buffer buffer)
-{
-	VerityPosition position = 0;
-
-	if (verity_asof_bound != 0 && IsMVCCSnapshot(snapshot) && verity_rel(rel)->journalled)
-		position = verity_asof_bound;
-	return verity_record_visible_at(rel, record, snapshot, buffer, position);
-}
-
 /* Had the record's writer committed, as the snapshot sees it (or is it us)? */
 static bool
 xmin_visible(HeapTupleHeader record, Snapshot snapshot)

@@ -89,12 +89,11 @@ verity_index_fetch_tuple(IndexFetchTableData *scan, ItemPointer tid, Snapshot sn
 
 /* Test a locked record, with what serializable transactions need. */
 static bool
-test_version(Relation rel, HeapTuple record, Snapshot snapshot, Buffer buffer)
+test_version(Relation rel, HeapTuple record, Snapshot snapshot, Buffer buffer, VerityPosition position)
 {
-	bool		visible = verity_record_visible(rel, record, snapshot, buffer);
+	bool		visible = verity_record_visible_at(rel, record, snapshot, buffer, position);
 
-	if ((VerityGetEnvelope(record->t_data)->flags & ENVELOPE_TOMBSTONE) != 0 ||
-		(verity_asof_bound != 0 && IsMVCCSnapshot(snapshot)))
+	if ((VerityGetEnvelope(record->t_data)->flags & ENVELOPE_TOMBSTONE) != 0 || position != 0)
 		return visible;
 	if (visible)
 		PredicateLockTID(rel, &record->t_self, snapshot,
@@ -107,17 +106,19 @@ bool
 verity_tuple_fetch_row_version(Relation rel, ItemPointer tid, Snapshot snapshot,
 							   TupleTableSlot *slot)
 {
+	VerityRel  *vrel = verity_rel(rel);
+	VerityPosition position = verity_scan_position(vrel, snapshot);
 	Buffer		buffer = InvalidBuffer;
 	HeapTupleData record;
 	bool		visible = false;
 
 	if (verity_fetch_record(rel, tid, &buffer, &record, true))
 	{
-		visible = test_version(rel, &record, snapshot, buffer);
+		visible = test_version(rel, &record, snapshot, buffer, position);
 		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 	}
 	if (visible)
-		verity_slot_store(slot, verity_rel(rel), &record, buffer);
+		verity_slot_store(slot, vrel, &record, buffer);
 	ReleaseBuffer(buffer);
 	return visible;
 }
@@ -162,6 +163,7 @@ verity_tuple_get_latest_tid(TableScanDesc sscan, ItemPointer tid)
 bool
 verity_tuple_satisfies_snapshot(Relation rel, TupleTableSlot *slot, Snapshot snapshot)
 {
+	VerityPosition position = verity_scan_position(verity_rel(rel), snapshot);
 	Buffer		buffer;
 	HeapTuple	record = verity_slot_record(slot, &buffer);
 	HeapTupleData fetched;
@@ -170,7 +172,7 @@ verity_tuple_satisfies_snapshot(Relation rel, TupleTableSlot *slot, Snapshot sna
 	if (record != NULL)
 	{
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-		visible = verity_record_visible(rel, record, snapshot, buffer);
+		visible = verity_record_visible_at(rel, record, snapshot, buffer, position);
 		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 		return visible;
 	}
@@ -181,7 +183,7 @@ verity_tuple_satisfies_snapshot(Relation rel, TupleTableSlot *slot, Snapshot sna
 		elog(ERROR, "slot holds no row of table \"%s\"", RelationGetRelationName(rel));
 	if (verity_fetch_record(rel, &slot->tts_tid, &buffer, &fetched, true))
 	{
-		visible = verity_record_visible(rel, &fetched, snapshot, buffer);
+		visible = verity_record_visible_at(rel, &fetched, snapshot, buffer, position);
 		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 	}
 	ReleaseBuffer(buffer);

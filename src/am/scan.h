@@ -129,7 +129,10 @@ extern bool verity_page_record(Relation rel, Buffer buffer, OffsetNumber offset,
 /* Highest line pointer of a data page, 0 for a map page. */
 extern OffsetNumber verity_page_max_offset(Buffer buffer);
 
-/* Visibility at a position (0: as the snapshot says); the page is locked. */
+/*
+ * Visibility at a position (verity_scan_position; 0: as the snapshot says) of
+ * a record whose page is share-locked.  A tombstone is never visible.
+ */
 extern bool verity_record_visible_at(Relation rel, HeapTuple record, Snapshot snapshot,
 									 Buffer buffer, VerityPosition position);
 

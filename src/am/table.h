@@ -66,12 +66,6 @@ extern bool verity_fetch_record(Relation rel, ItemPointer tid, Buffer *buffer,
 extern bool verity_root_fetch(Relation rel, ItemPointer root, Snapshot snapshot,
 							  Buffer *buffer, HeapTuple record, bool *all_dead);
 
-/*
- * Visibility of one record whose page is share-locked: a tombstone is never
- * visible; under as-of (asof.h) by positions; else as core says.
- */
-extern bool verity_record_visible(Relation rel, HeapTuple record, Snapshot snapshot, Buffer buffer);
-
 /* --- dml.c, update.c, lock.c: RULES A --- */
 extern void verity_tuple_insert(Relation rel, TupleTableSlot *slot, CommandId cid,
 								int options, BulkInsertState bistate);

@@ -47,6 +47,21 @@ $sql->('INSERT INTO empty VALUES (2)');
 $node->stop('immediate');
 $node->start;
 is($sql->('TABLE empty'), '2', 'a row that was alone on the page when the server crashed');
+# the meta data are never asked for while the page is locked for a row of it
+$sql->(q(CREATE EXTENSION dblink;
+	CREATE TABLE past (id int) USING verity;
+	INSERT INTO past VALUES (1), (2), (3);
+	CREATE FUNCTION forget() RETURNS bool LANGUAGE plpgsql AS $$
+	BEGIN
+		PERFORM dblink_exec(format('dbname=%s host=%s port=%s', current_database(),
+			current_setting('unix_socket_directories'), current_setting('port')), 'GRANT SELECT ON past TO public');
+		EXECUTE 'SELECT FROM empty';
+		RETURN true;
+	END $$));
+is($sql->(q(SELECT verity_position() AS p \gset
+	SET verity.as_of = :p;
+	SELECT count(*) FROM past WHERE ctid IN ('(0,1)', '(0,2)', '(0,3)') AND forget())), '3',
+	'rows of the past by TID, while the table changes');
 verify_is_clean($node, 'so far');
 
 # --- rows beyond 32,000 pages; those between are a hole in the file ---
