@@ -254,6 +254,31 @@ VACUUM (INDEX_CLEANUP OFF) visible;
 SELECT relallvisible < relpages - 1 FROM pg_class WHERE relname = 'visible';
 VACUUM visible;
 EXPLAIN (COSTS OFF) SELECT id FROM visible WHERE id < 300;
+-- the number is put back while the table is locked: not where the subtransaction that locked it was undone
+BEGIN;
+SAVEPOINT kept;
+SAVEPOINT counted;
+ANALYZE visible;
+RELEASE counted;
+RELEASE kept;
+COMMIT;
+SELECT relallvisible > 0 FROM pg_class WHERE relname = 'visible';
+BEGIN;
+SAVEPOINT undone;
+SAVEPOINT counted;
+ANALYZE visible;
+RELEASE counted;
+ROLLBACK TO undone;
+COMMIT;
+SELECT relallvisible FROM pg_class WHERE relname = 'visible';
+VACUUM visible;
+BEGIN;
+ANALYZE visible;
+SAVEPOINT undone;
+ANALYZE visible;
+ROLLBACK TO undone;
+COMMIT;
+SELECT relallvisible > 0 FROM pg_class WHERE relname = 'visible';
 
 -- a temporary table's indexes are never vacuumed in parallel
 CREATE UNIQUE INDEX ON temporary (v, id);

@@ -10,7 +10,8 @@
  * back before their transaction commits.
  *
  * Locks: theirs on the table, which keep each other and VACUUM out, last until
- * the end of the transaction.  After a crash or an abort in between 0 stays,
+ * the end of the transaction, or until the subtransaction that took them is
+ * undone: its notes go with it.  After a crash or an abort in between 0 stays,
  * until the next VACUUM.
  */
 #include "postgres.h"
@@ -27,6 +28,7 @@ typedef struct NotedTable
 {
 	Oid			relid;
 	int32		all_visible;
+	SubTransactionId subid;		/* has the lock */
 } NotedTable;
 
 /* of this transaction, in its memory */
@@ -50,6 +52,7 @@ verity_note_all_visible(Relation rel)
 	noted = palloc(sizeof(NotedTable));
 	noted->relid = RelationGetRelid(rel);
 	noted->all_visible = rel->rd_rel->relallvisible;
+	noted->subid = GetCurrentSubTransactionId();
 	noted_tables = lappend(noted_tables, noted);
 	MemoryContextSwitchTo(old);
 }
@@ -92,8 +95,31 @@ all_visible_xact_callback(XactEvent event, void *arg)
 		noted_tables = NIL;
 }
 
+/* A subtransaction's lock is its parent's when it ends, and gone when it is undone. */
+static void
+all_visible_subxact_callback(SubXactEvent event, SubTransactionId subid,
+							 SubTransactionId parent, void *arg)
+{
+	ListCell   *lc;
+
+	if (event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB)
+		return;
+	foreach(lc, noted_tables)
+	{
+		NotedTable *noted = lfirst(lc);
+
+		if (noted->subid != subid)
+			continue;
+		if (event == SUBXACT_EVENT_COMMIT_SUB)
+			noted->subid = parent;
+		else
+			noted_tables = foreach_delete_current(noted_tables, lc);
+	}
+}
+
 void
 verity_all_visible_init(void)
 {
+	RegisterSubXactCallback(all_visible_subxact_callback, NULL);
 	RegisterXactCallback(all_visible_xact_callback, NULL);
 }
