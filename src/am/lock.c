@@ -138,7 +138,7 @@ verity_tuple_lock(Relation rel, ItemPointer tid, Snapshot snapshot,
 			verity_slot_store(slot, vrel, &record, buffer);
 			ReleaseBuffer(buffer);
 			if (result == TM_Ok && tmfd->traversed)
-				verity_recheck_follows(rel);
+				verity_recheck_follows(slot);
 			return result;
 		}
 		ReleaseBuffer(buffer);

@@ -288,7 +288,8 @@ verity_index_only_exchange(PlanState *top, EState *estate)
 	PlanWalk	walk = {0};
 
 	walk_all(top, estate, &walk);
-	list_free_deep(walk.targets);
+	if (walk.targets != NIL)
+		verity_recheck_register(estate, walk.targets);
 }
 
 static void

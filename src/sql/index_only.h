@@ -17,7 +17,10 @@
  */
 extern bool verity_index_only_allowed(Query *query);
 
-/* Let the index-only scans of a plan that was set up take their values from records. */
+/*
+ * Let the index-only scans of a plan's copy that was set up take their values
+ * from records, and those of copies that its own nodes may set up.
+ */
 extern void verity_index_only_exchange(PlanState *top, EState *estate);
 
 extern void verity_index_only_init(void);
@@ -30,10 +33,16 @@ extern void verity_index_only_init(void);
  */
 extern bool verity_recheck_targets(PlanState *state, List **targets);
 
-/* The query has index-only scans, and nodes that may test rows of these tables again. */
+/*
+ * The query, or copy of one, has index-only scans, and nodes that may test rows
+ * of these tables again.  The list is taken over.
+ */
 extern void verity_recheck_register(EState *estate, List *targets);
 
-/* A row's newest version was locked in place of an older one: it may be tested again next. */
-extern void verity_recheck_follows(Relation rel);
+/*
+ * A row's newest version was locked in place of an older one, and put into the
+ * slot: it may be tested again next.
+ */
+extern void verity_recheck_follows(const TupleTableSlot *slot);
 
 #endif							/* VERITY_INDEX_ONLY_H */
