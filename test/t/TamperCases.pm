@@ -361,6 +361,19 @@ sub page_cases
 			finds => ['public.visits: meta'],
 		},
 		{
+			name => 'the data key in the meta data replaced by another table\'s',
+			files => sub {
+				my $key = read_bytes($_[1]{patients}, BLCKSZ - META_SIZE + 32, 8);
+				patch_file($_[1]{visits}, BLCKSZ - META_SIZE + 32, 8, sub { $key });
+			},
+			sql => q(DO $$ BEGIN
+				INSERT INTO visits SELECT * FROM visits LIMIT 1;
+				RAISE 'the table was written';
+			EXCEPTION WHEN data_corrupted THEN NULL;
+			END $$),
+			finds => ['public.visits: meta'],
+		},
+		{
 			name => 'the digest of a row schema in the meta data changed',
 			files => sub { patch_file($_[1]{visits}, BLCKSZ - META_SIZE + 72 + 4, 1, sub { $_[0] ^ "\x01" }) },
 			finds => [ 'public.visits: meta', 'public.visits_pkey: index' ],

@@ -293,6 +293,24 @@ make_key(Relation rel, VerityRel *vrel, const uint8 journal_id[16])
 	UnlockDatabaseObject(RelationRelationId, relid, 0, ExclusiveLock);
 }
 
+/*
+ * The meta data are not sealed: another table's key would join what the two
+ * write under one key, and leave the table unreadable where that one's is lost.
+ */
+static void
+check_key_owner(const VerityRel *vrel)
+{
+	const keystore_key *key = keys_cache_find(vrel->key_id);
+
+	if (key == NULL || memcmp(key->ledger, vrel->ledger, LEDGER_ID_SIZE) == 0)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("table \"%s\" cannot be written: data key " UINT64_FORMAT " in its meta data is another table's",
+					get_rel_name(vrel->relid), vrel->key_id),
+			 errhint("Run verity_verify() on the table.")));
+}
+
 /* Have the key that seals into the table. */
 static void
 ready_key(Relation rel, VerityRel *vrel)
@@ -307,6 +325,7 @@ ready_key(Relation rel, VerityRel *vrel)
 	verity_journal_id(journal_id);
 	if (vrel->key_id == 0 || memcmp(vrel->journal_id, journal_id, 16) != 0)
 		make_key(rel, vrel, journal_id);
+	check_key_owner(vrel);
 }
 
 /* Have the cipher context that seals into the table. */

@@ -219,11 +219,11 @@ typedef struct VerifyItem
 	/* entry_range ranges[range_count] follow */
 } VerifyItem;
 
+/* A data key that the journal gives a ledger; all of it is hashed. */
 typedef struct VerifyKeyNote
 {
 	uint64		key_id;
-	uint64		position;
-	uint8		commitment[32];
+	uint8		ledger[LEDGER_ID_SIZE];
 } VerifyKeyNote;
 
 /* A table as the journal knows it. */
@@ -345,7 +345,7 @@ typedef struct VerifyContext
 	HTAB	   *ledgers;		/* VerifyLedger */
 	List	   *names;			/* VerifyName, every name ever */
 	List	   *schemas;		/* VerifySchema, not yet applied */
-	List	   *keys;			/* VerifyKeyNote */
+	HTAB	   *keys;			/* VerifyKeyNote */
 	VerifySort *items;
 	const VerifyItem *item;		/* read ahead */
 	bool		item_used;		/* and given out */

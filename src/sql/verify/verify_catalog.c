@@ -66,6 +66,32 @@ check_relation(VerifyContext *ctx, VerifyLedger *ledger, Relation rel)
 	return false;
 }
 
+/*
+ * The key that seals new records: one that the journal gives this ledger.  One
+ * of another journal seals nothing more; where the journal is damaged, that is
+ * found already, and the key's entry may be what is missing.
+ */
+static void
+check_key(VerifyContext *ctx, VerifyLedger *ledger, const VerityMeta *meta)
+{
+	VerifyChain *chain = &ctx->journal->chain;
+	VerifyKeyNote note = {.key_id = meta->key_id};
+	char		found[32];
+
+	memcpy(note.ledger, ledger->ledger, LEDGER_ID_SIZE);
+	if (meta->key_id == 0 || !chain->have_journal_id ||
+		memcmp(meta->journal_id, chain->journal_id, sizeof(meta->journal_id)) != 0 ||
+		hash_search(ctx->keys, &note, HASH_FIND, NULL) != NULL)
+		return;
+	verify_journal_tail(ctx);
+	if (ctx->journal_cut || chain->gaps > 0 || ctx->journal_errors > 0 ||
+		hash_search(ctx->keys, &note, HASH_FIND, NULL) != NULL)
+		return;
+	snprintf(found, sizeof(found), "key " UINT64_FORMAT, meta->key_id);
+	catalog_finding(ctx, ledger, VERIFY_ERROR, "meta", "a key of this table", found,
+					"the journal does not give the table the key that its meta data say it is sealed under");
+}
+
 /* The ledger that the file says it holds. */
 static bool
 check_meta(VerifyContext *ctx, VerifyLedger *ledger, Relation rel)
@@ -83,7 +109,10 @@ check_meta(VerifyContext *ctx, VerifyLedger *ledger, Relation rel)
 	if (meta != NULL &&
 		memcmp(meta->ledger, ledger->ledger, LEDGER_ID_SIZE) == 0 &&
 		meta->ledger_number == ledger->number && (meta->flags & VERITY_META_JOURNALLED))
+	{
+		check_key(ctx, ledger, meta);
 		return true;
+	}
 	verify_journal_tail(ctx);
 	if (ledger->action == SCHEMA_DROP)
 		return false;

@@ -86,11 +86,12 @@ control_schema_entry(VerifyContext *ctx, VerityEntry *entry)
 	MemoryContextSwitchTo(old);
 }
 
-/* With keys: is the key the one that was committed to? */
+/* Whose the key is; with keys, whether it is the one that was committed to. */
 static void
 control_key_entry(VerifyContext *ctx, VerityEntry *entry)
 {
 	control_key body;
+	VerifyKeyNote note = {0};
 	const uint8 *key;
 	uint8		commitment[32];
 
@@ -99,6 +100,9 @@ control_key_entry(VerifyContext *ctx, VerityEntry *entry)
 		bad_body(ctx, entry);
 		return;
 	}
+	note.key_id = body.key_id;
+	memcpy(note.ledger, body.ledger, LEDGER_ID_SIZE);
+	hash_search(ctx->keys, &note, HASH_ENTER, NULL);
 	if (!ctx->with_keys)
 		return;
 	key = verity_key_get(body.key_id, true);

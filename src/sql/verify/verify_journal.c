@@ -403,6 +403,7 @@ void
 verify_journal_pass(VerifyContext *ctx)
 {
 	HASHCTL		ledgers = {0};
+	HASHCTL		keys = {0};
 	HASHCTL		tail = {0};
 
 	ctx->journal = palloc0(sizeof(VerifyJournal));
@@ -413,6 +414,9 @@ verify_journal_pass(VerifyContext *ctx)
 	ledgers.entrysize = sizeof(VerifyLedger);
 	ledgers.hcxt = ctx->memory;
 	ctx->ledgers = hash_create("verity ledgers", 256, &ledgers, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	keys.keysize = keys.entrysize = sizeof(VerifyKeyNote);
+	keys.hcxt = ctx->memory;
+	ctx->keys = hash_create("verity data keys", 256, &keys, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	tail.keysize = sizeof(uint64);
 	tail.entrysize = sizeof(TailSerial);
 	tail.hcxt = ctx->memory;
