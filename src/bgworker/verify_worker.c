@@ -22,6 +22,7 @@
 #include "storage/latch.h"
 #include "storage/shm_mq.h"
 #include "storage/shm_toc.h"
+#include "storage/spin.h"
 #include "utils/memutils.h"
 
 #define KEY_SHARED 1
@@ -51,6 +52,8 @@ typedef struct WorkShared
 	pg_atomic_uint64 opened;
 	pg_atomic_uint64 records;
 	pg_atomic_uint64 irregular; /* not 0: a trial has failed */
+	slock_t		mutex;
+	VerifyDoubt doubt;			/* under the mutex: why */
 } WorkShared;
 
 typedef enum WorkKind
@@ -133,6 +136,16 @@ worker_tids(void *arg, const VerifyTidBlock *tids)
 	put_piece(arg, WORK_TIDS, tids, sizeof(*tids));
 }
 
+/* This trial has failed. */
+static void
+share_doubt(WorkShared *shared, VerifyDoubt doubt)
+{
+	pg_atomic_write_u64(&shared->irregular, 1);
+	SpinLockAcquire(&shared->mutex);
+	verify_doubt(&shared->doubt, doubt.kind, doubt.first, doubt.last);
+	SpinLockRelease(&shared->mutex);
+}
+
 /* Take steps of blocks until there are none, or there is no use in more. */
 static void
 work(WorkShared *shared, VerifyScan *scan, const VerifyFold *fold)
@@ -179,7 +192,7 @@ verity_verify_worker_main(dsm_segment *segment, shm_toc *toc)
 	work(shared, scan, fold);
 	verify_scan_end(scan);
 	if (fold && verify_fold_irregular(fold))
-		pg_atomic_write_u64(&shared->irregular, 1);
+		share_doubt(shared, verify_fold_doubt(fold));
 	if (fold)
 		pg_atomic_fetch_add_u64(&shared->records, verify_fold_end(fold));
 	flush_message(state);
@@ -230,6 +243,7 @@ start_workers(ParallelScan *scan)
 	pg_atomic_init_u64(&scan->shared->opened, 0);
 	pg_atomic_init_u64(&scan->shared->records, 0);
 	pg_atomic_init_u64(&scan->shared->irregular, 0);
+	SpinLockInit(&scan->shared->mutex);
 	shm_toc_insert(pcxt->toc, KEY_SHARED, scan->shared);
 	queues = shm_toc_allocate(pcxt->toc, queue_bytes);
 	shm_toc_insert(pcxt->toc, KEY_QUEUES, queues);
@@ -350,6 +364,7 @@ scan_with_workers(void *arg)
 		scan->table->opened = pg_atomic_read_u64(&scan->shared->opened);
 		scan->table->records = pg_atomic_read_u64(&scan->shared->records);
 		scan->table->irregular |= pg_atomic_read_u64(&scan->shared->irregular) != 0;
+		scan->table->doubt = scan->shared->doubt;
 	}
 	DestroyParallelContext(pcxt);
 	ExitParallelMode();

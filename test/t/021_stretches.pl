@@ -7,6 +7,8 @@ use warnings;
 use FindBin;
 use lib $FindBin::RealBin;
 use File::Copy qw(copy);
+use IPC::Run;
+use PostgreSQL::Test::Utils;
 use Tamper;
 use Test::More;
 use VerityTest;
@@ -147,6 +149,33 @@ case_found('a row that an update ended, shown as current', 'changed', sub {
 		set_record($_[0], $ended->{tid}, 'root', tid_bytes($ended->{tid}));
 		set_infomask($_[0], $ended->{tid}, XMAX_INVALID, XMAX_COMMITTED);
 	}, 'envelope');
+
+# --- bytes that are put back between a trial and the reading that judges ---
+for my $keys ('false', 'true')
+{
+	my $workers = $keys eq 'true' ? 1 : 0;
+	my $late = $first[5500]{tid};
+	flip_byte($file{bulk}, $late, 40);
+	$node->start;
+	my $from = -s $node->logfile;
+	my ($out, $err) = ('', '');
+	my $verify = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'),
+		'-c', 'SET verity.verify_rate_limit = 1', '-c', 'SET log_min_messages = debug1',
+		'-c', "SELECT severity, check_name FROM verity_verify('bulk', workers => $workers, with_keys => $keys) WHERE object = 'public.bulk'" ],
+		'>', \$out, '2>', \$err);
+	for (1 .. 500)
+	{
+		last if slurp_file($node->logfile, $from) =~ /verifying public\.bulk again/;
+		select undef, undef, undef, 0.02;
+	}
+	flip_byte($file{bulk}, $late, 40);
+	$verify->finish;
+	is($out, "info|summary\n", "put back, keys $keys: there is nothing to find");
+	my $what = $keys eq 'true' ? 'a record that does not open' : 'sealed bytes';
+	like($err, qr/WARNING:  blocks \d+ to \d+ of public\.bulk read differently a moment ago\n.*had $what/, 'and a warning tells of it');
+	like(slurp_file($node->logfile, $from), qr/WARNING:  blocks \d+ to \d+ of public\.bulk read differently/, "in the server's log too");
+	$node->stop;
+}
 
 $node->start;
 verify_is_clean($node, 'as it was');

@@ -45,17 +45,20 @@ for my $segment (1700, 3000)
 	drive_xids($segment * SEGMENT, 0);
 }
 freeze();
-# a lock that is over, as nobody cleaned it away
-$sql->('BEGIN; SELECT FROM t FOR UPDATE; COMMIT');
 drive_xids($xid, 1);
 
 my $reader = $node->background_psql('postgres');
 is($reader->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT id FROM t'), 1, 'a reader begins');
 $sql->('INSERT INTO t VALUES (2)');
 is($sql->('SELECT id, xmin FROM t ORDER BY id'), "1|$xid\n2|$xid", 'the same id, frozen and anew');
+# what is locked is not visible at first sight
+my $locker = $node->background_psql('postgres');
+is($locker->query_safe('BEGIN; SELECT id FROM t WHERE id = 1 FOR UPDATE'), 1, 'the frozen row is locked');
 is($reader->query_safe('SELECT id FROM t'), 1, 'the reader does not see what came after it began');
 $reader->query_safe('COMMIT');
 $reader->quit;
+$locker->query_safe('COMMIT');
+$locker->quit;
 verify_is_clean($node, 'at the end');
 $node->stop;
 done_testing();

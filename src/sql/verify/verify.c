@@ -74,6 +74,7 @@ take_record(void *arg, const VerifyRecord *record)
 {
 	VerifyTable *table = arg;
 
+	table->closed |= (record->marks & VR_TAG_FAILED) != 0;
 	verify_sort_put(table->sorted, record, sizeof(*record));
 }
 
@@ -208,6 +209,31 @@ forget_trial(VerifyTable *table)
 	table_end(table);
 }
 
+/*
+ * A trial read altered bytes, and now they are as they were committed: a disk
+ * or memory that cannot be relied on, or somebody who puts back what he
+ * altered.  No finding, for without page checksums a page can be read while
+ * half of it is written.
+ */
+static void
+tell_doubt(const VerifyTable *table, const VerifyDoubt *doubt)
+{
+	static const char *const what[] = {
+		[DOUBT_PAGE] = "a damaged page",
+		[DOUBT_HEADER] = "a record whose sealed header cannot be read",
+		[DOUBT_TAG] = "a record that does not open with the keys",
+		[DOUBT_DUPLICATE] = "a record twice",
+		[DOUBT_ROOT] = "sealed bytes that were not those committed",
+	};
+
+	ereport(WARNING,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("blocks %u to %u of %s read differently a moment ago",
+					doubt->first, doubt->last, table->object),
+			 errdetail("The first reading had %s; the second one found nothing.", what[doubt->kind]),
+			 errhint("Verify again. If it does not go away, or the database has page checksums, look for a failing disk, and for who writes to the data directory.")));
+}
+
 /* All of one table. */
 static void
 verify_table(VerifyContext *ctx, VerifyLedger *ledger, Relation rel)
@@ -217,6 +243,8 @@ verify_table(VerifyContext *ctx, VerifyLedger *ledger, Relation rel)
 	MemoryContext outer = MemoryContextSwitchTo(scratch);
 	VerifyTable *table = palloc(sizeof(VerifyTable));
 	uint64		records = ledger->records;
+	uint64		errors = verify_report_errors(ctx->report);
+	VerifyDoubt doubt;
 
 	table_begin(table, ctx, ledger, rel);
 	verify_progress_set("table", table->object, table->nblocks);
@@ -224,10 +252,13 @@ verify_table(VerifyContext *ctx, VerifyLedger *ledger, Relation rel)
 	{
 		ereport(DEBUG1,
 				(errmsg_internal("verifying %s again, record by record", table->object)));
+		doubt = table->doubt;
 		forget_trial(table);
 		ledger->records = records;
 		table_begin(table, ctx, ledger, rel);
 		judge(table);
+		if (doubt.kind != DOUBT_NONE && !table->closed && verify_report_errors(ctx->report) == errors)
+			tell_doubt(table, &doubt);
 	}
 	verify_indexes(table);
 	table_summary(table);

@@ -72,6 +72,7 @@ typedef struct VerifyFinding
 	char		expected[160];
 	char		found[160];
 	char		detail[320];
+	BlockNumber block;			/* where a scan of a table found it, else 0 */
 } VerifyFinding;
 
 typedef struct VerifyReport VerifyReport;
@@ -447,6 +448,27 @@ typedef struct VerifyDeficit
 	uint32		sequence;		/* of the first record there, if found > 0 */
 } VerifyDeficit;
 
+/*
+ * What a trial read that no healthy table has, whatever else goes on in it.
+ * Reading again settles it; it is kept for the case that nothing is there then.
+ */
+typedef enum VerifyDoubtKind
+{
+	DOUBT_NONE,
+	DOUBT_PAGE,
+	DOUBT_HEADER,
+	DOUBT_TAG,
+	DOUBT_DUPLICATE,
+	DOUBT_ROOT
+} VerifyDoubtKind;
+
+typedef struct VerifyDoubt
+{
+	VerifyDoubtKind kind;
+	BlockNumber first;			/* blocks that it is about */
+	BlockNumber last;
+} VerifyDoubt;
+
 typedef struct VerifyTable
 {
 	VerifyContext *ctx;
@@ -457,6 +479,8 @@ typedef struct VerifyTable
 	BlockNumber nblocks;
 	bool		trial;			/* find out only whether anything is wrong */
 	bool		irregular;		/* in a trial: something is, or may be */
+	VerifyDoubt doubt;			/* in a trial: the first */
+	bool		closed;			/* when judged: a record does not open, finding or not */
 	bool		indexed;		/* TIDs are kept for its indexes */
 	VerifySort *sorted;			/* VerifyRecord by id */
 	VerifySort *stretches;		/* VerifyStretch by id, in a trial */
@@ -618,6 +642,7 @@ typedef struct VerifyFold VerifyFold;
 extern VerifyFold *verify_fold_begin(const VerifySink *out, bool with_tids);
 extern const VerifySink *verify_fold_sink(VerifyFold *fold);
 extern bool verify_fold_irregular(const VerifyFold *fold);
+extern VerifyDoubt verify_fold_doubt(const VerifyFold *fold);
 extern uint64 verify_fold_end(VerifyFold *fold);	/* records folded or passed on */
 
 /* verify.c: run work; false and its message on error */
@@ -626,6 +651,7 @@ extern bool verify_guard(VerifyWork work, void *arg, char *message, Size message
 
 /* verify_trial.c: true when there is nothing to find in the table's records */
 extern bool verify_trial(VerifyTable *table);
+extern void verify_doubt(VerifyDoubt *doubt, VerifyDoubtKind kind, BlockNumber first, BlockNumber last);
 
 /* verify_match.c, verify_links.c, verify_roots.c, verify_index.c */
 extern void verify_match(VerifyTable *table);

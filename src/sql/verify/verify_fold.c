@@ -52,6 +52,7 @@ struct VerifyFold
 	VerifySink	out;
 	bool		with_tids;
 	bool		irregular;
+	VerifyDoubt doubt;
 	uint64		records;
 	uint64		serial_max;		/* seen */
 	int			at;				/* stretch that grew last */
@@ -232,7 +233,13 @@ fold_record(void *arg, const VerifyRecord *record)
 	fold->records++;
 	if (serial == 0 || (record->marks & wrong))
 	{
+		BlockNumber block = ItemPointerGetBlockNumberNoCheck(&record->tid);
+
 		fold->irregular = true;
+		if (serial == 0)
+			verify_doubt(&fold->doubt, DOUBT_HEADER, block, block);
+		else if (shown && (record->marks & VR_TAG_FAILED))
+			verify_doubt(&fold->doubt, DOUBT_TAG, block, block);
 		return;
 	}
 	if (!shown)
@@ -265,6 +272,8 @@ fold_finding(void *arg, const VerifyFinding *finding)
 	VerifyFold *fold = arg;
 
 	fold->irregular = true;
+	if (strcmp(finding->check, "page") == 0)
+		verify_doubt(&fold->doubt, DOUBT_PAGE, finding->block, finding->block);
 }
 
 VerifyFold *
@@ -292,6 +301,12 @@ bool
 verify_fold_irregular(const VerifyFold *fold)
 {
 	return fold->irregular;
+}
+
+VerifyDoubt
+verify_fold_doubt(const VerifyFold *fold)
+{
+	return fold->doubt;
 }
 
 /* Give out what is still open; how many records came. */

@@ -29,6 +29,8 @@ typedef struct MatchGroup
 	uint32		first_closed;
 	ItemPointerData tid;
 	uint32		last_sequence;
+	BlockNumber first_block;	/* of its stretches, in a trial */
+	BlockNumber last_block;
 	bool		any;
 } MatchGroup;
 

@@ -103,6 +103,7 @@ scan_finding(VerifyScan *scan, const char *check, BlockNumber blkno, OffsetNumbe
 
 	verify_finding_init(&f, VERIFY_ERROR, check, scan->object, 0);
 	strlcpy(f.found, found, sizeof(f.found));
+	f.block = blkno;
 	if (record && verify_record_serial(record) != 0)
 		verify_record_name(f.record, sizeof(f.record), verify_record_serial(record),
 						   verify_record_sequence(record));

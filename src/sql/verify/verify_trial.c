@@ -15,6 +15,14 @@
 #include "miscadmin.h"
 #include "sql/verify/verify_match.h"
 
+/* Keep the first doubt. */
+void
+verify_doubt(VerifyDoubt *doubt, VerifyDoubtKind kind, BlockNumber first, BlockNumber last)
+{
+	if (doubt->kind == DOUBT_NONE && kind != DOUBT_NONE)
+		*doubt = (VerifyDoubt) {kind, first, last};
+}
+
 /* --- reading --- */
 
 static void
@@ -70,6 +78,7 @@ scan_folding(VerifyTable *table, const VerifySink *sink)
 	verify_scan_end(scan);
 	pfree(scan);
 	table->irregular |= verify_fold_irregular(fold);
+	table->doubt = verify_fold_doubt(fold);
 	table->records = verify_fold_end(fold);
 }
 
@@ -162,7 +171,13 @@ group_stretch(VerifyTable *table, MatchGroup *group, const VerifyStretch *stretc
 
 	memcpy(id.key, stretch->key, sizeof(id.key));
 	first = verify_record_sequence(&id);
-	table->irregular |= group->any && first <= group->last_sequence;
+	if (group->any && first <= group->last_sequence)
+	{
+		table->irregular = true;
+		verify_doubt(&table->doubt, DOUBT_DUPLICATE, stretch->first_block, stretch->last_block);
+	}
+	group->first_block = group->any ? Min(group->first_block, stretch->first_block) : stretch->first_block;
+	group->last_block = group->any ? Max(group->last_block, stretch->last_block) : stretch->last_block;
 	group->any = true;
 	group->last_sequence = first + (stretch->count - 1);
 	/* without an item it committed after the horizon, or nothing says that it did */
@@ -208,8 +223,12 @@ group_end(VerifyTable *table, MatchGroup *group)
 	table->ledger->records += group->item.count;
 	if (merkle_root(&group->merkle, &root) != CORE_OK)
 		elog(ERROR, "could not compute a Merkle root");
-	if (group->merkle.count != group->item.count || !hash_equal(&root, &group->item.root))
-		table->irregular = true;
+	if (group->merkle.count == group->item.count && hash_equal(&root, &group->item.root))
+		return;
+	table->irregular = true;
+	/* too few may be those that only seemed not to have committed */
+	if (group->merkle.count == group->item.count)
+		verify_doubt(&table->doubt, DOUBT_ROOT, group->first_block, group->last_block);
 }
 
 /* The next stretch and the next record, each NULL at its end. */
